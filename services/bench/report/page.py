@@ -41,7 +41,7 @@ th, td {{ padding: .2rem .6rem; text-align: left; }}
 <h2>What scores are measured by: 0 is the random policy, 1 the teacher</h2>
 {references}
 <p>Raw scores: evaluations.csv and references.csv of results/ beside suite.toml, and
-episodes.csv where the environment judges episodes by more than the return.
+judged_episodes.csv where the environment judges episodes by more than the return.
 Numbers of the figures: the CSV files beside this page, and summary.json.</p>
 </html>
 """

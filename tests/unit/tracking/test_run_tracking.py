@@ -9,23 +9,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from services.shared.errors import UserError
 from services.shared.run_config import write_config
 from services.tracking import run_tracking
 from services.tracking.run_tracking import RunTracking, check_trackers
 from services.tracking.tracker import TrackedRun, Tracker
-
-
-def events(run: Path) -> EventAccumulator:
-    accumulator = EventAccumulator(str(run / "metrics"))
-    accumulator.Reload()
-    return accumulator
+from tests.support.event_files import read_events
 
 
 def text(run: Path, tag: str) -> str:
-    (event,) = events(run).Tensors(tag)
+    (event,) = read_events(run).Tensors(tag)
     return str(event.tensor_proto.string_val[0].decode())
 
 
@@ -40,14 +34,14 @@ def test_configuration_and_lineage_come_before_the_first_point(tmp_path: Path) -
     assert "|settings.q_learning.n_step|3|" in text(tmp_path, "configuration")
     assert '|teacher.checkpoint|"https://host/policy.onnx"|' in text(tmp_path, "configuration")
     assert '{"parents": []}' in text(tmp_path, "provenance.json")
-    assert [(e.step, e.value) for e in events(tmp_path).Scalars("loss/td")] == [(100, 0.5)]
+    assert [(e.step, e.value) for e in read_events(tmp_path).Scalars("loss/td")] == [(100, 0.5)]
 
 
 def test_files_that_are_missing_are_left_out(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("# Outcome")
     with contextlib.closing(RunTracking(["tensorboard"], tmp_path)) as tracking:
         tracking.files([tmp_path / "README.md", tmp_path / "student.gif"], 7)
-    assert events(tmp_path).Tags()["tensors"] == ["README.md"]
+    assert read_events(tmp_path).Tags()["tensors"] == ["README.md"]
     assert text(tmp_path, "README.md") == "# Outcome"
 
 
@@ -118,7 +112,7 @@ def test_a_tracker_that_hangs_delays_neither_the_run_nor_the_other_trackers(
     tracking.close(timeout_seconds=1.0)
     assert caplog.text.count("wandb is too slow: points are lost from step") == 1
     assert "wandb has not taken all metrics" in caplog.text
-    assert events(tmp_path).Scalars("loss/td")[0].step == 1
+    assert read_events(tmp_path).Scalars("loss/td")[0].step == 1
 
 
 @pytest.mark.usefixtures("unreachable")
@@ -130,4 +124,4 @@ def test_a_tracker_that_fails_is_named_once_and_ends_nothing(
         for step in (1, 2, 3):
             tracking.scalars(step, {"loss/td": 1.0})
     assert caplog.text.count(f"no metrics written to wandb: no answer about {tmp_path}") == 1
-    assert [event.step for event in events(tmp_path).Scalars("loss/td")] == [1, 2, 3]
+    assert [event.step for event in read_events(tmp_path).Scalars("loss/td")] == [1, 2, 3]

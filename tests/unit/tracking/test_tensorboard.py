@@ -11,16 +11,14 @@ import textwrap
 from pathlib import Path
 
 from PIL import Image
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from services.tracking.tensorboard import TensorBoard
 from services.tracking.tracker import TrackedRun
+from tests.support.event_files import read_events
 
 
 def read_scalars(folder: Path, tag: str) -> list[tuple[int, float]]:
-    accumulator = EventAccumulator(str(folder / "metrics"))
-    accumulator.Reload()
-    return [(event.step, event.value) for event in accumulator.Scalars(tag)]
+    return [(event.step, event.value) for event in read_events(folder).Scalars(tag)]
 
 
 def opened(folder: Path, resumed_step: int | None = None) -> TensorBoard:
@@ -83,9 +81,7 @@ def test_a_video_is_an_image_that_tensorboard_shows_as_it_is(tmp_path: Path) -> 
     frames[0].save(video, save_all=True, append_images=frames[1:])
     with contextlib.closing(opened(tmp_path)) as writer:
         writer.file(video, 30)
-    accumulator = EventAccumulator(str(tmp_path / "metrics"))
-    accumulator.Reload()
-    (image,) = accumulator.Images("student.gif")
+    (image,) = read_events(tmp_path).Images("student.gif")
     assert (image.step, image.width, image.height) == (30, 6, 4)
     assert Image.open(io.BytesIO(image.encoded_image_string)).n_frames == 2
 
