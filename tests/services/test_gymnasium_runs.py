@@ -109,14 +109,15 @@ def test_the_example_teacher_teaches_cartpole(
     assert min(teacher.episode_returns) > 200
 
 
+# CartPole's teacher and the corridor's class are the quick ones.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("game", "teacher", "student"),
     [
         ("own_games.docking:Docking", "own_games.docking:make_teacher", ""),
-        pytest.param(
+        (
             *("own_games.rooms:make_env", "own_games.rooms:make_teacher"),
             "--student auto --method.q-learning.batch-size 32 --environment.random-return 0.25",
-            marks=pytest.mark.slow,
         ),
     ],
 )
