@@ -36,7 +36,11 @@ def episode_metrics(
     if not rows:
         return pd.DataFrame()
     frame = pd.DataFrame([vars(row) for row in rows])
-    teachers = frame[frame["entry"] == TEACHER].set_index(["game", "metric", "episode"])["value"]
+    teachers = (
+        frame[frame["entry"] == TEACHER]
+        .set_index(["game", "metric", "episode"])["value"]
+        .sort_index()
+    )
     table = []
     for entry in entries:
         of_entry = frame[frame["entry"] == entry]
@@ -59,7 +63,7 @@ def _row(
     missing = dict.fromkeys(("teacher", "difference", "difference_low", "difference_high"), np.nan)
     if teacher is None or len(teacher) < episodes:
         return row | missing
-    same = teacher.sort_index().to_numpy(float)[:episodes]
+    same = teacher.to_numpy(float)[:episodes]
     low, high = np.percentile(_resampled_means(values - same, resamples), _ENDS)
     return row | {
         "teacher": same.mean(),
