@@ -26,7 +26,7 @@ def list_teachers(*, game: str | None = None, json: bool = False) -> None:
     Bundled ones come with this package, fetched ones from `rrl teacher fetch`, imported ones from
     `rrl teacher import --name`, exported ones from `rrl teacher export`; the last three lie in
     $RRL_CACHE, or ~/.cache/rrl. Packaged ones are files of other packages, imported when they are
-    first used; installed ones are declared by other packages.
+    first used; installed ones are code, here or declared by other packages.
 
     Args:
         game: Only this game.
