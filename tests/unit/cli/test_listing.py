@@ -108,7 +108,8 @@ def test_teachers_are_those_of_teacher_list(
 ) -> None:
     monkeypatch.setenv("RRL_CACHE", str(tmp_path))
     listed = as_json(capsys, "teachers")
-    assert list(listed) == ["BLE/perciatelli44", "Pong/dqn-bundled"]
+    named = ["BLE/perciatelli44", "Pong/dqn-bundled", "BLE/station_seeker", "BLE/random"]
+    assert list(listed) == named
     assert run(["teacher", "list", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == list(listed.values())
 
