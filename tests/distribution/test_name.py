@@ -122,6 +122,8 @@ def test_every_advised_command_is_one_that_a_checkout_has(side: str) -> None:
         elif extra := re.fullmatch(r"pip install '\.\[(\w+)\]'", command):
             project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
             assert extra[1] in project["optional-dependencies"]
+        elif lock := re.fullmatch(r"\.venv/bin/pip install -r (locks/\S+)", command):
+            assert (ROOT / lock[1]).is_file()
         else:
             assert command.startswith("docker compose up ")
             assert (ROOT / "docker-compose.yml").is_file()
