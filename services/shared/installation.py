@@ -48,9 +48,11 @@ _SIDES: dict[str, Side] = {
             *("gymnasium", "h5py", "launchpad", "matplotlib", "minatar", "pandas", "PIL"),
             *("portpicker", "reverb", "rliable", "tensorboard", "tensorflow"),
             *("tensorflow_probability", "threadpoolctl"),
+            *("cv2", "huggingface_hub", "minari"),
         ),
         "train",
     ),
+    **dict.fromkeys(("mlflow", "trackio", "wandb"), "track"),
 }
 """The packages that this one imports, by the smallest extra that brings them."""
 
@@ -68,4 +70,4 @@ def advice_for(module: str, extra: Side) -> str | None:
     side = _SIDES.get(module.partition(".")[0])
     if side is None:
         return None
-    return ADVICE["train" if side == "train" else extra]
+    return ADVICE[extra if side == "teacher" else side]

@@ -23,7 +23,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import reverb
 from dopamine.replay_memory.circular_replay_buffer import OutOfGraphReplayBuffer, invalid_range
 from numpy.typing import NDArray
 
@@ -43,6 +42,7 @@ from services.replay.connection import table_counts
 from services.replay.failures import ReplayTimeout, WriterStopped
 from services.replay.item_layout import ItemLayout, StepRow, decode_batch
 from services.replay.reader import ReplayReader
+from services.replay.reverb_library import reverb
 from services.replay.server import build_replay
 from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
 from services.replay.writer import ReplayWriter

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.metadata
+import re
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -49,8 +50,9 @@ def imported() -> set[str]:
 
 def distributions(extra: Side) -> set[str]:
     """What the extra brings, and all that it requires. Launchpad comes by a script of its own."""
-    # What `make setup` installs has the balloon, too (deploy/local/lock.sh).
-    own = [*EXTRAS[extra], *(EXTRAS["balloon"] if extra == "train" else ())]
+    # What `make setup` installs has the balloon and the Hub, too (deploy/local/lock.sh).
+    beside = ("balloon", "hub") if extra == "train" else ()
+    own = [*EXTRAS[extra], *(line for name in beside for line in EXTRAS[name])]
     own = [line for line in own if not line.startswith("rrl-agents")]
     names = closure([*PROJECT["dependencies"], *EXTRAS["teacher"], *own])
     return {canonicalize_name(name) for name in names} | (
@@ -62,9 +64,12 @@ def test_what_the_advice_installs_brings_every_package_that_we_import() -> None:
     modules = imported()
     assert len(modules) > 20
     assert {module for module in modules if advice_for(module, "train") is None} == set()
+    # These lie in an environment of their own, and are distributions of the same names.
+    trackers = {module for module in modules if advice_for(module, "train") == ADVICE["track"]}
+    assert trackers == {re.match(r"\w+", line)[0] for line in EXTRAS["track"]}  # type: ignore[index]
     owners = importlib.metadata.packages_distributions()
     brings = {ADVICE[side]: distributions(side) for side in SIDES}
-    for module in modules:
+    for module in modules - trackers:
         owner = {canonicalize_name(name) for name in owners[module]}
         for side in SIDES:
             advice = advice_for(f"{module}.inner", side)
