@@ -176,6 +176,7 @@ def test_making_one_starts_no_jax_which_a_launcher_that_forks_must_not_have() ->
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
+@pytest.mark.slow
 def test_it_is_flown_without_tensorflow_and_in_silence() -> None:
     program = (
         "import sys; from rrl_agents.environments.balloon import Balloon;"
