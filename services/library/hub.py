@@ -109,7 +109,7 @@ def hub_files(reference: HubReference) -> HubFiles:
     """Look up what a reference stands for: a teacher's directory, or a single model file.
 
     Raises:
-        UserError: it is not there, or nobody may see it, or there is no teacher in it.
+        UserError: it does not exist, is not visible with this token, or holds no teacher.
     """
     with _library(), _hub_errors(reference):
         from huggingface_hub import HfApi, hf_hub_url

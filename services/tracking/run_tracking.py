@@ -7,7 +7,6 @@ next point.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import importlib.util
 import logging
@@ -162,10 +161,7 @@ class _Sender:
             self._has_failed = False
         # Libraries raise what they like, and a run is worth more than its curves.
         except Exception as error:
-            if not self._has_failed:
-                words = printable(str(error)[:_MOST_WORDS])
-                _LOGGER.error("no metrics written to %s: %s", self._name, words)
-            self._has_failed = True
+            self._report(error)
             self._close()
         self._resumed_step = step
 
@@ -181,9 +177,19 @@ class _Sender:
 
     def _close(self) -> None:
         if self._tracker is not None:
-            with contextlib.suppress(Exception):
+            try:
                 self._tracker.close()
+            # As in `_use`; some libraries send what they have only now.
+            except Exception as error:
+                self._report(error)
         self._tracker = None
+
+    def _report(self, error: Exception) -> None:
+        """Log the first error of a row; the ones that follow from it say nothing new."""
+        if not self._has_failed:
+            words = printable(str(error)[:_MOST_WORDS])
+            _LOGGER.error("no metrics written to %s: %s", self._name, words)
+        self._has_failed = True
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, object]:

@@ -63,7 +63,7 @@ def test_each_episode_has_its_rows_once_and_in_order() -> None:
         ([[0, 0], [0, 1], [0, 2], [0, 3]], True),
         # The last row is what the last step led to.
         ([[1, 0], [1, 1], [1, 2], [1, 3], [1, 4]], False),
-        # Items of an episode that goes on show its rows so far.
+        # Items of an unfinished episode show its rows so far.
         ([[2, 0], [2, 1], [2, 2], [2, 3]], False),
         ([[0, 10], [0, 11], [0, 12]], False),
     ]

@@ -121,3 +121,22 @@ def test_a_tracker_that_fails_is_named_once_and_ends_nothing(
             tracking.scalars(step, {"loss/td": 1.0})
     assert caplog.text.count(f"no metrics written to wandb: no answer about {tmp_path}") == 1
     assert [event.step for event in read_events(tmp_path).Scalars("loss/td")] == [1, 2, 3]
+
+
+def test_what_a_tracker_cannot_send_at_its_end_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class FailsAtItsEnd:
+        def __init__(self, run: TrackedRun) -> None:
+            del run
+
+        def scalars(self, step: int, values: Mapping[str, float]) -> None:
+            pass
+
+        def close(self) -> None:
+            raise OSError("the server is gone")
+
+    monkeypatch.setitem(run_tracking._TRACKERS, "tensorboard", FailsAtItsEnd)
+    with contextlib.closing(RunTracking(["tensorboard"], tmp_path)) as tracking:
+        tracking.scalars(1, {"loss/td": 1.0})
+    assert caplog.text.count("no metrics written to tensorboard: the server is gone") == 1
