@@ -205,7 +205,7 @@ class Evaluator:
                 self._log.warning("%s; retrying the report", error)
                 stop.wait(self._config.poll_seconds)
                 continue
-            self._metrics.evaluated(mean_return=report.mean_return, weights_version=version)
+            self._metrics.evaluated(report)
             self._log.info(
                 "weights %d: mean return %.2f over %d episodes, weaning weight now %.3f",
                 version,

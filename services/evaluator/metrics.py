@@ -8,8 +8,9 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
+from services.learner.codec import EvaluationReport
 from services.shared.compilations import compilations
-from services.shared.metrics import counter, gauge
+from services.shared.metrics import counter, gauge, gauges
 
 
 class EvaluatorMetrics(Collector):
@@ -21,8 +22,7 @@ class EvaluatorMetrics(Collector):
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._frames = self._episodes = self._evaluations = 0
-        self._mean_return: float | None = None
-        self._weights_version: int | None = None
+        self._newest: EvaluationReport | None = None
         compilations()  # They are counted from here on.
         registry.register(self)
 
@@ -34,19 +34,15 @@ class EvaluatorMetrics(Collector):
         """Count an episode that was played to its end, the student's or the teacher's."""
         self._episodes += 1
 
-    def evaluated(self, *, mean_return: float, weights_version: int) -> None:
-        """Count an evaluation that the learner has taken.
-
-        Args:
-            mean_return: Over its episodes.
-            weights_version: Weights that played; 0 for the teacher.
-        """
+    def evaluated(self, report: EvaluationReport) -> None:
+        """Count an evaluation that the learner has taken; the student's newest is shown."""
         self._evaluations += 1
-        if weights_version > 0:
-            self._mean_return, self._weights_version = mean_return, weights_version
+        if report.weights_version > 0:
+            self._newest = report
 
     def collect(self) -> Iterator[Metric]:
         """The page's content."""
+        newest = self._newest
         yield counter("rrl_evaluator_frames", "Emulator frames played.", self._frames)
         yield counter("rrl_evaluator_episodes", "Episodes played to their end.", self._episodes)
         yield counter(
@@ -60,10 +56,16 @@ class EvaluatorMetrics(Collector):
         yield gauge(
             "rrl_evaluator_mean_return",
             "Mean return of the student's newest evaluation.",
-            self._mean_return,
+            None if newest is None else newest.mean_return,
+        )
+        yield gauges(
+            "rrl_evaluator_mean_metric",
+            "What else the environment judges episodes by, mean of that evaluation.",
+            "metric",
+            {} if newest is None else newest.mean_metrics,
         )
         yield gauge(
             "rrl_evaluator_weights_version",
             "Weights that played in it.",
-            self._weights_version,
+            None if newest is None else newest.weights_version,
         )

@@ -339,9 +339,7 @@ class _Turns:
             session=session,
         )
         self.learner.evaluations.record(report)
-        self._shared.evaluator_metrics.evaluated(
-            mean_return=report.mean_return, weights_version=version
-        )
+        self._shared.evaluator_metrics.evaluated(report)
 
     def _snapshot(self) -> ActorSnapshot:
         """The weights that were published last, on the device, and the progress of this moment."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
+from statistics import fmean
 
 from rrl_agents.ranges import check_ranges
 from rrl_agents.types import Progress, Stage
@@ -50,7 +50,12 @@ class EvaluationReport:
     @property
     def mean_return(self) -> float:
         """Mean over the episodes."""
-        return math.fsum(self.episode_returns) / len(self.episode_returns)
+        return fmean(self.episode_returns)
+
+    @property
+    def mean_metrics(self) -> Mapping[str, float]:
+        """Name -> mean over the episodes, of what the environment judges them by."""
+        return {name: fmean(values) for name, values in self.episode_metrics.items()}
 
 
 def progress_to_proto(progress: Progress) -> learner_pb2.Progress:

@@ -142,9 +142,7 @@ class PendingEvaluations:
                 final=snapshot.final,
             )
             self._remove(snapshot)
-            self.newest_metrics = {
-                name: fmean(values) for name, values in report.episode_metrics.items()
-            }
+            self.newest_metrics = report.mean_metrics
             # Set last: the run may finish as soon as it is.
             self.final_is_done |= snapshot.final
             return progress
