@@ -8,59 +8,24 @@ import importlib
 import importlib.util
 import inspect
 import re
-import shlex
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import tyro
 
 from services.cli.main import COMMANDS, run
-
-ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted(
-    [
-        *ROOT.glob("*.md"),
-        *(ROOT / "docs").rglob("*.md"),
-        *(ROOT / "examples").rglob("*.md"),
-    ]
-)
-
-
-class Block(NamedTuple):
-    """A fenced block: its page, line, language and text."""
-
-    page: str
-    line: int
-    language: str
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.page}:{self.line}"
-
-
-def _blocks(language: str) -> Iterator[Block]:
-    for path in PAGES:
-        text = path.read_text()
-        for found in re.finditer(r"^( *)```(\w*)\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL):
-            if found[2] == language:
-                line = text[: found.start()].count("\n") + 1
-                yield Block(str(path.relative_to(ROOT)), line, found[2], found[3])
+from tests.support.pages import PAGES, ROOT, Block, blocks, commands
 
 
 def _commands(program: str) -> list[tuple[str, list[str]]]:
     """Where a program is called in a block of shell, and its arguments."""
-    calls = []
-    for block in _blocks("sh"):
-        if "corridor_plugin" in block.page:
-            # Its names exist once it is installed: tests/services/test_plugin_package.py does that.
-            continue
-        for line in block.text.replace("\\\n", " ").splitlines():
-            # What may be left out stands in brackets.
-            words = shlex.split(re.sub(r"\[(--[^\]]*)\]", r"\1", line), comments=True)
-            if words and Path(words[0]).name == program:
-                calls.append((f"{block}: {shlex.join(words)}", words[1:]))
+    calls = [
+        (str(command), command.words[1:])
+        for command in commands()
+        # Names of the plugin exist once it is installed: tests/services/test_plugin_package.py.
+        if "corridor_plugin" not in command.page and Path(command.words[0]).name == program
+    ]
     assert calls, program
     return calls
 
@@ -113,7 +78,7 @@ def test_what_python_runs_exists(arguments: list[str]) -> None:
         assert (ROOT / arguments[0]).is_file()
 
 
-@pytest.mark.parametrize("block", list(_blocks("python")), ids=str)
+@pytest.mark.parametrize("block", list(blocks("python")), ids=str)
 def test_what_python_blocks_import_exists(block: Block) -> None:
     for node in ast.walk(ast.parse(block.text)):
         if isinstance(node, ast.ImportFrom) and node.module is not None:
