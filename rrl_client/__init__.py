@@ -3,8 +3,8 @@
 from rrl_client import TeacherClient
 
 with TeacherClient("127.0.0.1:50051") as teacher:
-answer = teacher.evaluate(observations)          # uint8 [B, 84, 84, 4]
-actions = answer.action_values.argmax(axis=1)    # float32 [B, A]
+    answer = teacher.evaluate(observations)  # uint8 [B, 84, 84, 4]
+    actions = answer.action_values.argmax(axis=1)  # float32 [B, A]
 """
 
 from rrl_client.blocking import TeacherClient
