@@ -1,4 +1,4 @@
-"""The index of an actor that was started without one."""
+"""Derives an actor's index from its host name where the command line gives none."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ import socket
 from typing import Literal
 
 ActorIndex = int | Literal["auto"]
-"""A number from 0, or "auto": one that comes from the host's name."""
+"""A number from 0, or "auto" to derive one from the host's name."""
 
 _INDICES = 2**31
 
 
 def resolve_index(given: ActorIndex, host_name: str | None = None) -> int:
-    """The number of an actor.
+    """The index of an actor.
 
-    Containers of one service are started alike and differ in their host names only, which stay when
-    they are restarted. Of 1,000 names some two give the same number once in 4,000 times.
+    Containers of one service share a command line and differ only in their host names, which
+    survive a restart. Among 1,000 names the chance that any two collide is about 1 in 4,000.
 
     Args:
         given: What the command line says.
-        host_name: Instead of this host's.
+        host_name: Replaces this host's name.
 
     Returns:
-        `given`, or where that is "auto" a number from 0 below 2^31, always the same of one name.
+        `given`; for "auto" a number in [0, 2^31), always the same for the same name.
     """
     if given != "auto":
         return given

@@ -1,4 +1,4 @@
-"""Commands that take AGENT and play it: what it says of itself are the defaults of the flags."""
+"""Commands that play an AGENT: the flags default to what the agent records about itself."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _AGENT = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Played:
-    """What commands that play an agent take.
+    """Flags shared by the commands that play an agent.
 
     Attributes:
-        environment: What is played: by default the agent's own, under its rules.
-        epsilon: Probability of a random action.
-        first_seed: Seed of the first episode; the next one's is one more.
-        peers: What to trust and show at HOST:PORT.
+        environment: The environment to play; by default the agent's own, with its rules.
+        epsilon: Probability of a random action, 0 to 1.
+        first_seed: Seed of the first episode; each further episode adds 1.
+        peers: TLS and credentials for HOST:PORT.
     """
 
     environment: EnvironmentConfig = EnvironmentConfig()
@@ -43,7 +43,7 @@ class Played:
 
 @dataclasses.dataclass(frozen=True)
 class _Asked:
-    """The flags that an agent is reached by."""
+    """The flags that are needed to open an agent."""
 
     peers: Peers = Peers()
 
@@ -52,7 +52,7 @@ class _Asked:
 def parsed_with_agent(
     command: type[CommandT], arguments: Sequence[str], prog: str, **of_a_run: str
 ) -> Iterator[tuple[Agent, CommandT]]:
-    """Read AGENT and the flags; the agent is there until the block ends.
+    """Read AGENT and the flags; the agent stays open until the block ends.
 
     Args:
         command: A subclass of `Played` with a default for each field; its docstring is the help.
@@ -61,13 +61,13 @@ def parsed_with_agent(
         of_a_run: Field of the command -> field of the run's protocol that is its default.
 
     Raises:
-        UserError: there is no such agent, or it does not say what it plays and no flag does.
+        UserError: there is no such agent, or neither it nor a flag names its environment.
         SystemExit: help was asked for, or a flag is wrong; it has been printed.
     """
     word, *rest = arguments or [""]
     if word in ("-h", "--help"):
-        # Tyro ends the command; the defaults are those of an agent that says nothing of itself.
-        print(f"{_AGENT}. What it says of itself are the defaults of the flags.\n")
+        # Tyro ends the command; the defaults are those of an agent that records nothing.
+        print(f"{_AGENT}. The flags default to what the agent records about itself.\n")
         tyro.cli(command, args=["--help"], registry=FLAG_TYPES, prog=f"{prog} AGENT")
     if not word or word.startswith("-"):
         raise UserError(f"AGENT is missing; give it first. {_AGENT}")
@@ -94,7 +94,7 @@ def opened(reference: str, peers: Peers) -> Iterator[Agent]:
 
 
 def _environment(agent: Agent, flags: Sequence[str]) -> EnvironmentConfig:
-    """The defaults of --environment: the agent's, unless another one is named."""
+    """The defaults of --environment: the agent's, unless the flags name another one."""
     names = [flag.partition("=")[0] for flag in flags]
     if "--environment.name" in names:
         return EnvironmentConfig()

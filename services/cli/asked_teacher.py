@@ -1,4 +1,4 @@
-"""The teacher that a command asks: a service at an address, or a teacher that is served here."""
+"""The teacher that a command queries: a service at an address, or one served by the command."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from services.shared.errors import user_errors
 from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig
 
 BATCH_ROWS = 128
-"""States of one batch of a teacher that is served here."""
+"""States per batch of a teacher that the command serves."""
 
 
 @contextlib.contextmanager
 def asked_teacher(
     reference: str | None, address: str | None, peers: Peers, *, backend: str = "auto"
 ) -> Iterator[tuple[str, ClientSecurity]]:
-    """Where to ask, and what to trust and show there; a checkpoint is served here until then.
+    """Address and credentials of a teacher; serves `reference` until the block ends.
 
     Args:
         reference: Which teacher, of any kind; None for the service at `address`.
         address: "host:port" of a service.
-        peers: What to trust and show at `address`.
-        backend: What computes the teacher of `reference`.
+        peers: TLS and credentials for `address`.
+        backend: What runs the teacher of `reference`.
 
     Raises:
-        UserError: there is no such teacher, the address is none, or the service does not answer.
+        UserError: there is no such teacher, the address is invalid, or the service does not answer.
     """
     with contextlib.ExitStack() as ending, user_errors((TeacherError,)):
         if reference is None:

@@ -1,4 +1,4 @@
-"""`rrl bench report`: what a suite's scores come to."""
+"""`rrl bench report`: aggregates a suite's scores."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ def bench_report(
 ) -> None:
     """Aggregate a suite's scores: figures, CSV tables, summary.json and one HTML page.
 
-    Interquartile means of teacher-normalised scores with 95% stratified bootstrap intervals,
-    performance profiles, probability of improvement over the teacher (rliable), and each game's
-    curves. A suite that is not finished is reported with what there is, and says what is missing.
+    Reports interquartile means of teacher-normalised scores with 95% stratified bootstrap
+    intervals, performance profiles, the probability of improvement over the teacher (rliable), and
+    each game's curves. The report of an unfinished suite covers its finished runs and lists what is
+    missing.
 
     Args:
-        folder: What `rrl bench run` was given as --out; its suite.toml and results/ are enough.
-        out: Folder of the report; FOLDER/report by default.
+        folder: The --out folder of `rrl bench run`; its suite.toml and results/ are enough.
+        out: Folder for the report; FOLDER/report by default.
         resamples: Bootstrap resamples behind every interval.
-        mixed_protocols: Continue, with a mark on every figure, where the teacher's score was
-            measured under another protocol than the students'.
+        mixed_protocols: Accept a teacher score measured under a different protocol from the
+            students'; every figure is then marked.
 
     Raises:
-        UserError: it is no suite's folder, nothing is finished, or scores do not compare.
+        UserError: it is not a suite's folder, no run is finished, or the scores are not comparable.
     """
     # Here and not above: --help needs none of it.
     from services.bench.collecting import collect

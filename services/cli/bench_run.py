@@ -21,18 +21,20 @@ def bench_run(
 ) -> None:
     """Execute every run of a suite: entries x games x seeds, several at a time.
 
-    The same command resumes where it was stopped or killed. Runs that are finished are left alone,
-    and one that fails stops no other. Ctrl-C has all runs save a checkpoint and ends.
+    Run the same command again to resume after a stop or a crash: finished runs are skipped, failed
+    ones retried. A run that fails does not stop the others. On Ctrl-C every run saves a checkpoint,
+    then the command ends.
 
     Args:
         suite: The suite's file, e.g. suites/catch_smoke.toml.
-        out: Folder of its runs and results.
-        jobs: Runs at a time; by default one for each core. Each computes on one thread; on the GPU
-            where there is one, JAX_PLATFORMS=cpu keeps off it.
-        only: Shell pattern of the runs to do, of names like ENTRY/GAME/seed0.
+        out: Folder for its runs and results.
+        jobs: Runs at a time; by default one per core. Each run computes on one CPU thread, or on
+            the GPU if there is one; set JAX_PLATFORMS=cpu to keep off the GPU.
+        only: Execute only the runs whose name, ENTRY/GAME/seedN, matches this shell pattern, e.g.
+            'qdagger/*'.
 
     Raises:
-        UserError: The suite is not in order, the folder is another's, or a run failed.
+        UserError: The suite file is invalid, the folder belongs to another suite, or a run failed.
     """
     # Here and not above: --help needs none of it.
     from services.bench.session import run_suite

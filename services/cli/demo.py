@@ -1,4 +1,4 @@
-"""`rrl demo`: the main job in minutes, from the bundled Pong teacher to a report."""
+"""`rrl demo`: a whole run in minutes, from the bundled Pong teacher to a report."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ BASELINE = Path(__file__).parents[1] / "launcher" / "baselines" / "pong_demo_tab
 def demo(*, runs: Path = Path("runs")) -> None:
     """Reincarnate the bundled Pong teacher into a smaller student with QDagger.
 
-    Starts the teacher service, replay, two actors, the learner and the evaluator as processes of
-    their own, shows their progress, and ends with a report. A demo that was stopped resumes;
-    after a finished one, a new one begins.
+    Starts the teacher service, replay, two actors, the learner and the evaluator, each in its own
+    process, shows their progress, and writes a report. Run it again to resume a stopped demo; once
+    a demo has finished, the command starts a new one.
 
     Args:
-        runs: Folder under which the demo's runs lie.
+        runs: Folder for the demo's runs.
     """
     config = PRESETS["qdagger"][DEMO]
     run = _next_run(runs)

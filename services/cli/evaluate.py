@@ -14,12 +14,12 @@ from services.launcher.evaluation import Evaluation, evaluate_agent
 class Evaluate(Played):
     """Play whole episodes of an agent, and print its mean return with a 95% interval.
 
-    Equal flags play the same episodes, by their seeds: agents compare episode by episode.
+    The same flags give the same episode seeds, so two agents can be compared episode by episode.
 
     Attributes:
         episodes: Number of episodes.
-        num_envs: Environments stepped together.
-        json: Print one JSON object in place of text.
+        num_envs: Environments stepped in parallel.
+        json: Print one JSON object instead of text.
     """
 
     episodes: int = 20

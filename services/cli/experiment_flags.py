@@ -42,9 +42,9 @@ _NAMES.add_argument("--student")
 def parse(command: type[CommandT], arguments: Sequence[str], prog: str) -> CommandT:
     """Read METHOD [--preset NAME] [--student NAME] and the flags.
 
-    A preset of the paper ("qdagger_rainbow") may stand in the method's place; it keeps the student
-    it is named after. A student sets its network and its algorithm; flags of single settings
-    ("--network.width 2") count beside it, but for those that make it another student. "auto" is
+    A preset of the paper ("qdagger_rainbow") can replace the method; it keeps the student in its
+    name. A student sets the network and the algorithm; flags for single settings ("--network.width
+    2") override parts of it, except those that would make it a different student. "auto" chooses
     the student that fits the environment.
 
     Args:
@@ -54,8 +54,8 @@ def parse(command: type[CommandT], arguments: Sequence[str], prog: str) -> Comma
         prog: The command, e.g. "rrl train".
 
     Raises:
-        UserError: no such method, preset or student, settings that do not fit together, or that
-            make another student than the one named.
+        UserError: no such method, preset or student; settings that do not fit together, or that
+            contradict the named student.
         SystemExit: help was asked for, or a flag is wrong; it has been printed.
     """
     word, *rest = arguments or [""]
@@ -120,7 +120,7 @@ class _Played:
 
 
 def _student(name: str, config: ExperimentConfig, flags: Sequence[str]) -> str:
-    """A student's name; where it is to fit the environment, that of the one which does.
+    """A student's name; for "auto", that of the student which fits the environment.
 
     Raises:
         UserError: there is no such environment.
@@ -140,7 +140,7 @@ def _student(name: str, config: ExperimentConfig, flags: Sequence[str]) -> str:
 
 
 def _chosen(word: str, prog: str) -> tuple[str, str]:
-    """The method that the first word is or stands for, and its preset."""
+    """The method that the first word names, and its preset."""
     if word in PRESETS:
         return word, PAPER
     if word in PAPER_PRESETS:

@@ -1,7 +1,7 @@
 """How tyro reads flags, for every command.
 
-A number among the flags is a finite one, and a whole one fits 64 bits: NaN passes every comparison
-of a check, and a run would train to the end with it; what no array holds ends a role in its midst.
+Numbers must be finite, and whole numbers must fit 64 bits. NaN would pass the range checks and
+silently spoil a whole run; a number too large for an array would crash a role during the run.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 from rrl_agents.typed_json import LARGEST_WHOLE
 
 FLAG_TYPES = ConstructorRegistry()
-"""Given to `tyro.cli` as its registry."""
+"""The registry for `tyro.cli`."""
 
 ASKED = create_mutex_group(required=True, title="what is asked")
-"""Of the flags that are annotated with it exactly one is given."""
+"""Exactly one of the flags with this annotation must be given."""
 
 
 @FLAG_TYPES.primitive_rule

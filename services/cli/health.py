@@ -1,4 +1,4 @@
-"""`rrl health`: whether a role works, as an exit code, for the health checks of containers."""
+"""`rrl health`: a role's health as an exit code, for container health checks."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ def health(
     timeout_seconds: float = 3.0,
     peers: Peers = Peers(),  # noqa: B008 - frozen
 ) -> None:
-    """Ask a role whether it serves; exit with 0 if so and 1 if not.
+    """Check whether a role is serving: exit code 0 if it is, 1 if not.
 
-    Teacher, learner and replay's control answer gRPC health checks (grpc.health.v1). Of the other
-    roles the metrics page is asked for.
+    Give HOST:PORT of the teacher, the learner or replay's control service, which answer gRPC health
+    checks (grpc.health.v1). For the other roles give --http with their metrics page.
 
     Args:
         address: HOST:PORT of a gRPC service.
-        http: URL of a metrics page, http://HOST:PORT/metrics, instead of an address.
-        timeout_seconds: How long the answer may take.
-        peers: Encryption, where the service asks for it.
+        http: URL of a metrics page, http://HOST:PORT/metrics, instead of HOST:PORT.
+        timeout_seconds: Seconds to wait for the answer.
+        peers: TLS and credentials for HOST:PORT.
     """
     if (address is None) == (http is None):
         raise UserError("give either HOST:PORT of a gRPC service, or --http URL")

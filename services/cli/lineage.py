@@ -1,4 +1,4 @@
-"""`rrl lineage`: whom an agent comes from, and what the whole line cost."""
+"""`rrl lineage`: an agent's ancestors, and the cost of the whole line."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _RUN_FILE = "config.json"
 
 
 def lineage(agent: Positional[str], *, json: bool = False) -> None:
-    """Show the family tree of an agent, what each generation cost, and what all of them cost.
+    """Show an agent's family tree, the cost of each generation, and the total.
 
-    An ancestor that appears twice is counted once. What a card does not tell is "unknown", and a
-    total that lacks it "at least".
+    An ancestor that appears twice is counted once. Missing costs are shown as "unknown"; totals
+    that omit them as "at least".
 
     Args:
-        agent: A teacher's name, path or URL, or the folder of a run, whose student is looked at.
+        agent: A teacher's name, path or URL, or the folder of a run, for its student.
         json: Print one JSON object instead of tree and table.
 
     Raises:
@@ -56,12 +56,12 @@ def lineage(agent: Positional[str], *, json: bool = False) -> None:
 def _card_of(agent: str) -> TeacherCard:
     path = Path(locate(agent))
     if (path / _RUN_FILE).is_file():
-        # Only here, as the rest needs none of the training packages.
+        # Imported here: the rest needs none of the training packages.
         from services.launcher.trained_student import default_name, read_student
 
         return read_student(path, default_name(path)).teacher.card
     if (path / CARD_FILE).is_file():
-        # The card is enough: what the parameters cost can be asked without having them.
+        # The card is enough; the parameters may be missing.
         with user_errors():
             return read_card(path / CARD_FILE)
     return load_card(agent)
@@ -77,7 +77,7 @@ def _grow(tree: Tree, card: TeacherCard, seen: set[str]) -> None:
 
 
 def _label(card: TeacherCard) -> Text:
-    """An agent in a line, whose words are neither markup nor escapes of the terminal."""
+    """An agent in one line, without markup or terminal escapes."""
     about = f"{_name(card)}, {printable(card.algorithm)} on {printable(card.game)}"
     return Text(f"{about}, {score_in_words(card)}")
 

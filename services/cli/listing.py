@@ -1,7 +1,7 @@
-"""`rrl list WHAT`: the methods, students, networks, environments, presets and teachers there are.
+"""`rrl list WHAT`: the available methods, students, networks, environments, presets and teachers.
 
-Settings are listed by their dotted names: `method.q_learning.n_step` is that name in a suite file,
-and the flag `--method.q-learning.n-step` of `rrl train`.
+Settings have dotted names: `method.q_learning.n_step` in a suite file is the flag
+`--method.q-learning.n-step` of `rrl train`.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ _Entry: TypeAlias = Mapping[str, Any]
 _What: TypeAlias = Literal["methods", "students", "networks", "environments", "presets", "teachers"]
 
 _ABOUT: Mapping[_What, str] = {
-    "methods": "how a teacher can be used: METHOD of `rrl train METHOD`",
-    "students": "networks and algorithms for any method but fine-tuning: for --student",
-    "networks": "of one's own student: for --network.name",
-    "environments": "what can be played: for --environment.name and --environment.game",
-    "presets": "whole experiments of each method: for --preset",
-    "teachers": "as of `rrl teacher list`: for --teacher.checkpoint",
+    "methods": "ways to use a teacher: METHOD in `rrl train METHOD`",
+    "students": "a network and an algorithm, for every method except fine-tuning: --student NAME",
+    "networks": "networks for a student of your own: --network.name NAME",
+    "environments": "--environment.name and --environment.game",
+    "presets": "complete experiments for each method: --preset NAME",
+    "teachers": "as in `rrl teacher list`: --teacher.checkpoint NAME",
 }
-"""What can be listed, and what that is."""
+"""What can be listed, with a description."""
 
 
 def list_main(arguments: Sequence[str]) -> None:
-    """List what was asked for; without WHAT, what can be listed.
+    """Print the requested list; without WHAT, the names of the lists.
 
     Raises:
         SystemExit: there is no such list, or help was asked for; it has been printed.
@@ -53,7 +53,7 @@ def list_known(what: Positional[_What], *, json: bool = False) -> None:
     """List what there is to choose from, by name.
 
     Args:
-        what: Which list; without it, what can be listed is shown.
+        what: Which list to print; without it, the lists are described.
         json: Print one JSON list, with every setting and its default.
     """
     if what == "teachers":
@@ -114,7 +114,7 @@ def _environments() -> Iterator[_Entry]:
             "games_are_named_by": kind.open_games,
             "sticky_action_probability": kind.sticky_action_probability,
             "clips_rewards": kind.clips_rewards,
-            # Where it is one game, the word for it means nothing.
+            # An environment with a single game ignores the game's name.
             "settings": _settings(
                 environment=EnvironmentConfig(
                     name=name, game=next(iter(games), "CartPole-v1" if kind.open_games else "")
@@ -126,7 +126,7 @@ def _environments() -> Iterator[_Entry]:
 
 
 def _each(names: Iterable[str], about: Callable[[str], _Entry]) -> Iterator[_Entry]:
-    """An entry of each name; what an installed package declares may be broken, and says so."""
+    """An entry for each name; an entry of a broken plugin says what is wrong."""
     for name in names:
         try:
             yield {"name": name, **about(name)}
@@ -139,7 +139,7 @@ def _presets() -> Iterator[_Entry]:
     from services.launcher.settings import known_settings
 
     for method in NAMED_PRESETS:
-        # A broken method of another package is named by `rrl list methods`.
+        # `rrl list methods` reports broken methods of other packages.
         presets: Mapping[str, Preset] = {}
         with contextlib.suppress(ValueError):
             presets = NAMED_PRESETS[method]
@@ -158,7 +158,7 @@ _LISTS: Mapping[str, Callable[[], Iterator[_Entry]]] = {
 
 
 def _settings(**parts: object) -> dict[str, object]:
-    """The settings of parts of an experiment, by their dotted names."""
+    """The settings of parts of an experiment, by dotted name."""
     from services.launcher.settings import known_settings
 
     return {

@@ -1,4 +1,4 @@
-"""The `rrl` command: finds the subcommand, imports only what it needs, and turns errors into lines.
+"""The `rrl` command: finds the subcommand, imports only what it needs, and prints errors as lines.
 
 Exit codes: 0 done, 2 bad input or a missing prerequisite (said on stderr), 130 interrupted.
 """
@@ -27,15 +27,15 @@ class Command:
     """A subcommand.
 
     Attributes:
-        function: Module in `services.cli`, imported when the command is called, and its function.
-            One that ends in `_main` parses the remaining arguments itself; of any other the
-            parameters are the flags.
+        function: "module:function" in `services.cli`, imported when the command is called. A
+            function whose name ends in `_main` parses the remaining arguments itself; the
+            parameters of any other function are its flags.
         summary: One line for `rrl --help`.
         extra: Which packages it needs.
-        starts_run: Whether it starts a run, which takes seconds: a spinner says so at once.
-        kind: "work" is done whether or not somebody reads along. What a "view" prints is what it
-            is for: it fails where that cannot be written. A "role" is a process of a run, or a
-            service: its errors are log lines, too.
+        starts_run: Whether it starts a run, which takes seconds: a spinner appears at once.
+        kind: "work" continues if its output cannot be written. A "view" exists to print, so it
+            fails if its output cannot be written. A "role" is a process of a run or a service: its
+            errors are log lines, too.
     """
 
     function: str
@@ -59,41 +59,66 @@ COMMANDS = {
     ),
     "report": Command("report:report", "Rebuild the report of a run"),
     "status": Command(
-        "status.command:status", "Where a run stands, which roles are up", kind="view"
+        "status.command:status", "Show a run's progress and which roles are up", kind="view"
     ),
-    "evaluate": Command("evaluate:evaluate_main", "Play an agent: AGENT; mean return, interval"),
-    "play": Command("play:play_main", "Film an agent, or two side by side: AGENT --out FILM.mp4"),
+    "evaluate": Command(
+        "evaluate:evaluate_main", "Play AGENT; print its mean return with an interval"
+    ),
+    "play": Command("play:play_main", "Film one agent, or two side by side: AGENT --out FILM.mp4"),
     "bench run": Command("bench_run:bench_run", "Compare methods: methods x games x seeds"),
-    "bench report": Command("bench_report:bench_report", "Aggregate a suite's scores: one page"),
+    "bench report": Command(
+        "bench_report:bench_report", "Aggregate a suite's scores into one page"
+    ),
     "list": Command(
         "listing:list_main",
-        "Methods, students, networks, environments, presets, teachers",
+        "List methods, students, networks, environments, presets, teachers",
         kind="view",
     ),
     "teacher serve": Command("teacher_serve:serve", "Serve teachers over gRPC", "teacher", "role"),
-    "teacher query": Command("teacher_query:query", "Action values of recorded states", "teacher"),
-    "teacher list": Command("teacher_list:list_teachers", "Teachers by name", "teacher", "view"),
+    "teacher query": Command(
+        "teacher_query:query", "Compute action values of recorded states", "teacher"
+    ),
+    "teacher list": Command(
+        "teacher_list:list_teachers", "List teachers by name", "teacher", "view"
+    ),
     "teacher fetch": Command(
-        "teacher_fetch:fetch", "Download a public agent, or what a URL names", "teacher"
+        "teacher_fetch:fetch", "Download a public agent, or a teacher by URL", "teacher"
     ),
     "teacher import": Command(
-        "teacher_import:import_teacher", "Import a foreign teacher", "teacher"
+        "teacher_import:import_teacher", "Import a teacher from another library", "teacher"
     ),
     "teacher inspect": Command(
-        "teacher_inspect:inspect", "Show what a teacher is, or what is wrong", "teacher", "view"
+        "teacher_inspect:inspect",
+        "Describe a teacher, or say what is wrong with it",
+        "teacher",
+        "view",
     ),
-    "teacher label": Command("teacher_label:label", "Score recorded data, once", "teacher"),
-    "teacher minari": Command("teacher_minari:minari", "Take a Minari dataset as recorded data"),
-    "teacher export": Command("teacher_export:export", "Make a run's student the next teacher"),
+    "teacher label": Command(
+        "teacher_label:label", "Label recorded data with a teacher's scores", "teacher"
+    ),
+    "teacher minari": Command(
+        "teacher_minari:minari", "Convert a Minari dataset to recorded data, or back"
+    ),
+    "teacher export": Command(
+        "teacher_export:export", "Export a run's student as the next teacher"
+    ),
     "teacher push": Command("teacher_push:push", "Upload a teacher to the Hugging Face Hub"),
-    "teacher top": Command("teacher_top:top", "Watch a running service", "teacher", "view"),
-    "lineage": Command("lineage:lineage", "An agent's ancestors and their cost", "teacher", "view"),
-    "health": Command("health:health", "Whether a role works, as an exit code", "teacher", "view"),
-    "replay": Command("roles:replay_main", "One role by itself: the replay server", kind="role"),
-    "importer": Command("roles:importer_main", "One role by itself: the importer", kind="role"),
-    "learner": Command("roles:learner_main", "One role by itself: the learner", kind="role"),
-    "actor": Command("roles:actor_main", "One role by itself: an actor", kind="role"),
-    "evaluator": Command("roles:evaluator_main", "One role by itself: the evaluator", kind="role"),
+    "teacher top": Command("teacher_top:top", "Watch a running teacher service", "teacher", "view"),
+    "lineage": Command(
+        "lineage:lineage", "Show an agent's ancestors and their cost", "teacher", "view"
+    ),
+    "health": Command(
+        "health:health", "Check a role's health; sets the exit code", "teacher", "view"
+    ),
+    "replay": Command(
+        "roles:replay_main", "Run one role by itself: the replay server", kind="role"
+    ),
+    "importer": Command("roles:importer_main", "Run one role by itself: the importer", kind="role"),
+    "learner": Command("roles:learner_main", "Run one role by itself: the learner", kind="role"),
+    "actor": Command("roles:actor_main", "Run one role by itself: an actor", kind="role"),
+    "evaluator": Command(
+        "roles:evaluator_main", "Run one role by itself: the evaluator", kind="role"
+    ),
 }
 
 
@@ -116,7 +141,7 @@ def run(arguments: list[str]) -> int:
         with unfailing_output():
             return _help(arguments)
     command = COMMANDS[name]
-    # What the user writes on the command line, as a word or after "=", may be imported.
+    # Modules that the user names on the command line, as a word or after "=", may be imported.
     plugins.allow(*(word.rpartition("=")[2] for word in arguments))
     allow_variable()
     with contextlib.nullcontext() if command.kind == "view" else unfailing_output():
@@ -124,31 +149,31 @@ def run(arguments: list[str]) -> int:
 
 
 def _run(command: Command, name: str, arguments: list[str]) -> int:
-    # TensorFlow, which Reverb brings along, reports every library of a GPU it does not find.
+    # TensorFlow, which Reverb imports, reports every GPU library it does not find.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with spinning(f"rrl {name}") if command.starts_run else contextlib.nullcontext():
-        # Here, since it brings gRPC along, which --help does not need.
+        # Imported here: it imports gRPC, which --help does not need.
         from rrl_client.proxies import reach_this_machine_directly
 
         reach_this_machine_directly()
         if command.starts_run:
-            # `_call` says what is missing.
+            # `_call` reports what is missing.
             with contextlib.suppress(ModuleNotFoundError):
-                # What reads its flags, which takes longest.
+                # The flag parser takes longest to import.
                 import tyro  # noqa: F401
 
-                # Counts threads before code of a user's own may start some.
+                # Counts threads before a user's code can start any.
                 from services.launcher import native_threads  # noqa: F401
     try:
         _call(command, name, arguments)
         sys.stdout.flush()
     except UserError as error:
-        # It may quote a file's own words.
+        # The message may quote text from a file.
         problem = "\n".join(map(printable, str(error).splitlines()))
     except ModuleNotFoundError as error:
         advice = advice_for(error.name or "", command.extra)
         if advice is None:
-            # A mistake of ours, or of code that a user brings: its traceback says where.
+            # A bug of ours, or in a user's code: show the traceback.
             raise
         problem = f"it needs the package {error.name}, which is not in this environment; {advice}"
     except KeyboardInterrupt:
@@ -157,10 +182,10 @@ def _run(command: Command, name: str, arguments: list[str]) -> int:
         is_reader_gone = isinstance(error, BrokenPipeError)
         if command.kind != "view" and not is_reader_gone:
             raise
-        # Have the interpreter's last flush not fail, too.
+        # Keep the interpreter's last flush from failing, too.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if is_reader_gone:
-            # As `| head` leaves.
+            # E.g. `| head`.
             return 0
         problem = str(error)
     else:
@@ -186,13 +211,13 @@ def _help(arguments: list[str]) -> int:
     first = arguments[0] if arguments else "help"
     group = {name: command for name, command in COMMANDS.items() if name.split()[0] == first}
     is_asked = first in ("-h", "--help", "help")
-    # Half a command alone is no mistake in a name.
+    # The first word of a two-word command is no mistake.
     is_half = bool(group) and (len(arguments) == 1 or arguments[1].startswith("-"))
     stream = sys.stdout if is_asked or is_half else sys.stderr
     if stream is sys.stderr:
         unknown = " ".join(arguments[: 2 if group else 1])
         print(f"rrl: there is no command {unknown!r}", file=stream)
-    print("usage: rrl COMMAND [flags]; rrl COMMAND --help tells about one\n", file=stream)
+    print("usage: rrl COMMAND [flags]; rrl COMMAND --help describes a command\n", file=stream)
     listed = group or COMMANDS
     width = max(map(len, listed))
     for name, command in listed.items():

@@ -22,7 +22,7 @@ from rrl_client.addresses import Address, parse_address
 from services.shared.errors import UserError
 
 ROLES = ("teacher", "replay", "learner", "actor", "evaluator", "importer")
-"""Whose pages there are."""
+"""The roles that have a metrics page."""
 
 MAX_PAGE_BYTES = 8 * 2**20
 """Largest page read; a teacher's model takes about 20 KB."""
@@ -32,16 +32,16 @@ FETCH_TIMEOUT_SECONDS = 3.0
 _READERS = 16
 
 _COUNTED = ("_total", "_bucket", "_sum", "_count")
-"""Ends of the names of samples that only grow: of counters, and of histograms."""
+"""Suffixes of the samples that only grow: those of counters and histograms."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Page:
-    """One role's page at one moment.
+    """One role's metrics page at one moment.
 
     Attributes:
         samples: By name, in the page's order.
-        seconds: When it was read, by a clock that never goes back.
+        seconds: When it was read, on a monotonic clock.
     """
 
     samples: Mapping[str, tuple[Sample, ...]] = dataclasses.field(default_factory=dict)
@@ -49,7 +49,7 @@ class Page:
 
     @property
     def role(self) -> str | None:
-        """Whose page it is; None for a stranger's."""
+        """The role whose page it is; None for an unknown one."""
         return next((role for role in ROLES if f"rrl_{role}_info" in self.samples), None)
 
     def find(self, name: str, **labels: str) -> list[Sample]:
@@ -64,7 +64,7 @@ class Page:
         return total if found and math.isfinite(total) else None
 
     def total(self, name: str, **labels: str) -> float:
-        """The same, 0 where there is none."""
+        """As `value`, with 0 where there is none."""
         return self.value(name, **labels) or 0.0
 
     def label_values(self, label: str, **labels: str) -> list[str]:
@@ -75,12 +75,12 @@ class Page:
     def quantile(self, name: str, q: float, **labels: str) -> float | None:
         """The value that a share `q` of a histogram's values stays at or below.
 
-        Interpolated linearly within its bucket, the first of which begins at 0; beyond the last
-        finite bound it is that bound. That is Prometheus's rule for classic histograms
-        (`histogram_quantile`), for values at or above 0.
+        Interpolates linearly within the bucket; the first bucket begins at 0, and beyond the last
+        finite bound the answer is that bound. This is Prometheus's rule for classic histograms
+        (`histogram_quantile`) of values at or above 0.
 
         Args:
-            name: Of the histogram; several with these labels count as one.
+            name: The histogram's; several with these labels count as one.
             q: 0 to 1.
             labels: Whose values.
 
@@ -103,9 +103,9 @@ class Page:
         return lower
 
     def since(self, before: Page) -> Page:
-        """The page with what was counted since an earlier one; gauges stay.
+        """The page with counters relative to an earlier page; gauges stay.
 
-        As in Prometheus, a counter that fell started again from 0.
+        As in Prometheus, a counter that fell was reset to 0.
         """
         earlier = {_series(one): one.value for found in before.samples.values() for one in found}
 
@@ -127,7 +127,7 @@ def fetch(address: Address, *, timeout_seconds: float = FETCH_TIMEOUT_SECONDS) -
 
     Raises:
         OSError: nothing answers there.
-        ValueError: what answers does not answer with a page.
+        ValueError: the answer is not a page.
     """
     connection = http.client.HTTPConnection(*address, timeout=timeout_seconds)
     try:
@@ -162,13 +162,13 @@ def parse(text: str) -> Page:
 
 
 def read_pages(addresses: Mapping[str, Address]) -> dict[str, Page | None]:
-    """Read pages, several at once; None for those that do not come."""
+    """Read pages in parallel; None for those that cannot be read."""
     with futures.ThreadPoolExecutor(_READERS, thread_name_prefix="pages") as readers:
         return dict(zip(addresses, readers.map(_read, addresses.values()), strict=True))
 
 
 def page_address(text: str) -> Address:
-    """Where a page is: "http://HOST:PORT/metrics" or "HOST:PORT".
+    """Parse the address of a page: "http://HOST:PORT/metrics" or "HOST:PORT".
 
     Raises:
         UserError: it is neither.
@@ -177,7 +177,7 @@ def page_address(text: str) -> Address:
     try:
         return parse_address(bare)
     except ValueError as error:
-        # Its own example is the port of a gRPC service.
+        # The error of `parse_address` gives a gRPC port as its example.
         raise UserError(
             f"{text!r} is no metrics page; write http://HOST:PORT/metrics or HOST:PORT, PORT 1 to "
             "65535 (by default a teacher's is 9101)"

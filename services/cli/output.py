@@ -1,7 +1,7 @@
-"""Standard output and standard error of a command that works: news, which may find no reader.
+"""Keeps a command working when its standard output or standard error cannot be written.
 
-The reader of a pipe leaves, a terminal closes, the disk under a log is full: none of it may end the
-work or change its exit code. What cannot be written is dropped.
+A pipe's reader may exit, a terminal close, a disk fill up: none of it may stop the work or change
+the exit code. Output that cannot be written is dropped.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import Any, TextIO, cast
 
 
 def open_standard_streams() -> None:
-    """Open /dev/null in the place of each standard stream that the caller has closed.
+    """Open /dev/null in place of each standard stream that the caller has closed.
 
-    The next file that is opened would take its descriptor, and be written into.
+    Otherwise the next file to be opened would take its descriptor and receive the output.
     """
     for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
-            # The lowest descriptor that is free: this stream's.
+            # It takes the lowest free descriptor, which is this stream's.
             os.open(os.devnull, os.O_RDWR)
             mode = "w" if descriptor else "r"
             setattr(sys, name, open(descriptor, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
@@ -28,14 +28,14 @@ def open_standard_streams() -> None:
 
 @contextlib.contextmanager
 def unfailing_output() -> Iterator[None]:
-    """Have nothing that is written to the standard streams fail."""
+    """Make writes to the standard streams never fail."""
     out, err = (cast(TextIO, _Unfailing(stream)) for stream in (sys.stdout, sys.stderr))
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         yield
 
 
 class _Unfailing:
-    """A text stream that drops what cannot be written."""
+    """A text stream that drops output that cannot be written."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -54,7 +54,7 @@ class _Unfailing:
         try:
             yield
         except OSError:
-            # What is still buffered, and what the interpreter flushes at its end, goes there, too.
+            # Buffered text, and the interpreter's last flush, go there, too.
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._stream.fileno())
             os.close(nowhere)

@@ -1,4 +1,4 @@
-"""What a command trusts and shows when it calls services: the flags `--peers.*`."""
+"""TLS and credentials of a command that calls services: the flags `--peers.*`."""
 
 from __future__ import annotations
 
@@ -12,18 +12,21 @@ from services.shared.errors import user_errors
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Peers:
-    """What is trusted and shown, one for all services called; with nothing set, plaintext.
+    """TLS and credentials for all services that are called; plaintext by default.
 
-    A token itself is no flag: other users of the machine can read command lines.
+    There is no flag for the token itself, because other users of the machine can read command
+    lines.
 
     Attributes:
-        tls: Encrypt; implied by root_certificates, certificate and server_name_override. Alone it
-            trusts the public authorities.
-        root_certificates: PEM certificates of the authorities that may have signed the services'.
-        certificate: PEM chain to show to services that ask for one (mTLS).
-        private_key: PEM key of that certificate, without a passphrase.
-        token_file: File whose first line is the bearer token; read again when it changes.
-        server_name_override: Name expected in the services' certificates, where it is not the one
+        tls: Encrypt with TLS. Without root_certificates the public certificate authorities are
+            trusted. Implied by root_certificates, certificate and server_name_override.
+        root_certificates: PEM file with the certificate authorities to trust for the services'
+            certificates.
+        certificate: PEM file with the client's certificate chain, for services that require one
+            (mTLS).
+        private_key: PEM file with the key of that certificate, without a passphrase.
+        token_file: File whose first line is the bearer token; reread when it changes.
+        server_name_override: Name expected in the services' certificates, if it differs from that
             in their addresses.
     """
 
@@ -35,10 +38,10 @@ class Peers:
     server_name_override: str | None = None
 
     def security(self, *targets: str | None) -> ClientSecurity:
-        """The settings for clients, checked before any of them is made.
+        """The settings for clients, checked before a client is made.
 
         Args:
-            targets: What they will call; None for nothing.
+            targets: The addresses they will call; None is skipped.
 
         Raises:
             UserError: a file cannot be used, or a token would travel unencrypted to a target.

@@ -25,13 +25,13 @@ from services.shared.errors import UserError, user_errors
 class Play(Played):
     """Film an agent, or two side by side on the same episodes.
 
-    An environment that renders is shown as it draws itself, others by the frames that are observed.
+    The film shows what the environment renders, or the observed frames if it does not render.
 
     Attributes:
-        out: The film, NAME.mp4 or NAME.gif; an existing file is replaced.
-        beside: One more agent, played in the same environment.
-        episodes: Number of episodes, one after the other.
-        max_seconds: Where the film ends at the latest.
+        out: The film to write, NAME.mp4 or NAME.gif; an existing file is replaced.
+        beside: A second agent, shown beside the first in the same environment.
+        episodes: Number of episodes, played one after the other.
+        max_seconds: Longest film, in seconds.
         frames_per_second: Steps shown per second; None for the environment's own speed.
     """
 
@@ -42,7 +42,7 @@ class Play(Played):
     frames_per_second: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse numbers and files that no film has."""
+        """Refuse numbers out of range, and unsuitable files."""
         check_ranges(self, "episodes", least=1)
         check_ranges(self, "epsilon", least=0, most=1)
         check_ranges(self, "first_seed", least=0, most=2**30)
@@ -93,7 +93,7 @@ def _check_out(path: Path) -> None:
 
 @contextlib.contextmanager
 def _filmed(agent: Agent, own: Play, index: int) -> Iterator[FilmedPlayer]:
-    """An agent in an environment of its own, acting as it does in evaluations."""
+    """An agent in its own environment, acting as in evaluations."""
     with user_errors():
         environment = make_drawing_environment(own.environment)
     with contextlib.closing(environment):

@@ -1,4 +1,4 @@
-"""`rrl report`: builds the report of a run, or keeps the run as a baseline."""
+"""`rrl report`: builds the report of a run, or exports the run as a baseline."""
 
 from __future__ import annotations
 
@@ -27,20 +27,21 @@ def report(
     random_return: float | None = None,
     track: tuple[TrackerName, ...] = (),
 ) -> None:
-    """Build the report of a run from its records, in place of an older one.
+    """Build or rebuild the report of a run from its records.
 
     Args:
         run: Folder of the run.
         baseline: A baseline file to draw beside the run.
-        export_baseline: Write the finished run into this file, as a baseline for other reports;
-            an existing file is replaced.
-        command: The command that made the run, to be kept in the exported baseline.
-        teacher_return: Mean return of the teacher, where the run did not find it out.
-        random_return: Mean return of random play, likewise.
-        track: Send the report there, too, as `rrl train --track` does at the end of a run.
+        export_baseline: Write the finished run to this file, as a baseline for other reports; an
+            existing file is replaced.
+        command: The command that made the run, to record in the exported baseline.
+        teacher_return: Mean return of the teacher, if the run did not measure it.
+        random_return: Mean return of random play, if the run did not measure it.
+        track: Also send the report to these trackers, as `rrl train --track` does at the end of a
+            run.
 
     Raises:
-        UserError: The folder is no run, or has nothing to report yet; or a tracker's library is not
+        UserError: The folder is not a run, has nothing to report yet, or a tracker's library is not
             installed.
     """
     check_trackers(track)
@@ -60,7 +61,7 @@ def track_outcome(run: Path, summary: Summary, trackers: Sequence[TrackerName]) 
     Args:
         run: Its folder.
         summary: Of its report.
-        trackers: Where to, if anywhere; their libraries are installed.
+        trackers: The trackers, whose libraries must be installed.
     """
     tracking = RunTracking(trackers, run)
     with contextlib.closing(tracking):
@@ -76,7 +77,7 @@ def track_outcome(run: Path, summary: Summary, trackers: Sequence[TrackerName]) 
 
 
 def show_outcome(run: Path, summary: Summary) -> None:
-    """Print what came out of a run, and where its report is.
+    """Print the outcome of a run, and where its report is.
 
     Args:
         run: Its folder.

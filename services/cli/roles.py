@@ -1,7 +1,7 @@
 """`rrl replay|importer|learner|actor|evaluator`: one role by itself, for containers and clusters.
 
-Each takes the method, preset and settings that `rrl train` takes, so that all roles of a run
-share them, and the addresses of its peers. On one machine `rrl train` starts them all.
+Each takes the addresses of its peers, and the method, preset and settings of `rrl train`, which
+must be the same for all roles of a run. On one machine `rrl train` starts them all.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 _CONTROL_PORT = 50054
 
 _OWNERS = ("replay", "importer", "learner")
-"""Roles that write into the run's folder what a resumed run reads: they make it, or check it."""
+"""Roles that write what a resumed run reads: they create the run's folder, or check it."""
 
 _OF_A_JOB = ("run", "port", "control_port", "security")
-"""Flags that a job has by the same names."""
+"""Flags with the same name as a field of a job."""
 
 WhenFinished = Literal["exit", "wait"]
 """What a role does when its run is finished."""
@@ -46,12 +46,12 @@ Watched = Annotated[Telemetry, tyro.conf.arg(name="")]
 """Log format and metrics page of a role, as flags without a prefix."""
 
 Secured = Annotated[SecurityConfig, tyro.conf.arg(name="")]
-"""Encryption and tokens of what a role serves, as flags without a prefix."""
+"""TLS and tokens of a role's server, as flags without a prefix."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Role:
-    """What every role takes.
+    """Flags of every role.
 
     Attributes:
         experiment: What is run.
@@ -68,14 +68,15 @@ class Replay(_Role):
 
     Attributes:
         run: Folder of the run.
-        port: Reverb's port. It has no authentication or encryption: where it is open to
-            others, keep it inside your network.
-        control_port: Port of its control (which checkpoint the tables go back to) and health.
-        host: Address for control and health to listen on; 0.0.0.0 lets other machines ask, and
+        port: Reverb's port. Reverb has neither authentication nor encryption: keep this port inside
+            your network.
+        control_port: Port of the control service, which restores the tables to a checkpoint, and of
+            health checks.
+        host: Address that control and health checks listen on; 0.0.0.0 admits other machines, and
             opens Reverb's port to them.
-        shard: Which of the run's --replay-shards this is, from 0.
-        security: Encryption and tokens of the control; Reverb has neither.
-        peers: What to trust and show at the teacher service of --teacher.address.
+        shard: Number of this shard, from 0 to --replay-shards minus 1.
+        security: TLS and tokens of the control service; Reverb has neither.
+        peers: TLS and credentials for the teacher service of --teacher.address.
     """
 
     run: Path = required()
@@ -91,15 +92,15 @@ class Replay(_Role):
 class Importer(_Role):
     """Fill the teacher's table of a run from recorded data (--teacher.data).
 
-    Every state is labelled by the teacher. Ends when the table holds all, or on SIGTERM; started
-    again, it resumes.
+    The teacher labels every state. The importer ends when the table is complete, or on SIGTERM;
+    start it again to resume.
 
     Attributes:
-        run: Folder of the run; the labels go there.
+        run: Folder of the run, where the labels are written.
         replay_address: HOST:PORT of the replay server.
-        teacher_address: The teacher service, as `rrl actor` takes it; by default that of
+        teacher_address: HOST:PORT of the teacher service, as for `rrl actor`; by default
             --teacher.address.
-        peers: What to trust and show there.
+        peers: TLS and credentials for it.
     """
 
     run: Path = required()
@@ -110,20 +111,21 @@ class Importer(_Role):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Learner(_Role):
-    """Train the student of a run until it is finished, or SIGTERM.
+    """Train the student of a run until the run is finished, or until SIGTERM.
 
     Attributes:
         run: Folder of the run.
-        replay_address: HOST:PORT of the replay server; of several shards all, in their order,
-            with commas between.
-        replay_control_address: HOST:PORT of its control, of shards likewise; by default port 50054
-            of the same host.
-        host: Address to serve weights on; 0.0.0.0 lets other machines ask.
+        replay_address: HOST:PORT of the replay server; for several shards, all of them in order,
+            separated by commas.
+        replay_control_address: HOST:PORT of replay's control service, in the same way for shards;
+            by default port 50054 of the same host.
+        host: Address to serve weights on; 0.0.0.0 admits other machines.
         port: Port to serve weights on.
-        security: Encryption and tokens of that service.
-        peers: What to trust and show at replay's control, and at the teacher service of
+        security: TLS and tokens of the weight service.
+        peers: TLS and credentials for replay's control service and the teacher service of
             --teacher.address.
-        when_finished: exit, or wait for SIGTERM, still serving the weights.
+        when_finished: What to do after the run: exit, or wait for SIGTERM and keep serving the
+            weights.
     """
 
     run: Path = required()
@@ -138,17 +140,18 @@ class Learner(_Role):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Actor(_Role):
-    """Play environments into replay until the run is finished, or SIGTERM.
+    """Play environments and write the steps to replay until the run is finished, or until SIGTERM.
 
     Attributes:
         learner_address: HOST:PORT of the learner.
-        replay_address: HOST:PORT of the replay server; of several shards all, in their order, with
-            commas between: the actor writes to the one of its index modulo their number.
-        teacher_address: HOST:PORT of the teacher service, of replicas all, with commas between, or
-            dns:///NAME:PORT for all that a name stands for; not needed by a method without one.
-        index: Number of this actor, from 0; each needs its own. With auto it comes from the host's
-            name: for containers, which have no number of their own.
-        peers: What to trust and show at learner and teacher.
+        replay_address: HOST:PORT of the replay server; for several shards, all of them in order,
+            separated by commas. The actor writes to shard number INDEX modulo their count.
+        teacher_address: HOST:PORT of the teacher service; for replicas, all of them separated by
+            commas, or dns:///NAME:PORT for all addresses of a DNS name. Methods without a teacher
+            need none.
+        index: Number of this actor, from 0, unique within the run; auto derives it from the host's
+            name, for containers.
+        peers: TLS and credentials for the learner and the teacher.
         when_finished: exit, or wait for SIGTERM.
     """
 
@@ -162,14 +165,14 @@ class Actor(_Role):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Evaluator(_Role):
-    """Score the student of a run until it is finished, or SIGTERM.
+    """Evaluate the student of a run until the run is finished, or until SIGTERM.
 
     Attributes:
-        run: Folder of the run; the video goes there.
+        run: Folder of the run, where the video is written.
         learner_address: HOST:PORT of the learner.
-        teacher_address: The teacher service, as `rrl actor` takes it; needed where the teacher's
-            card has no score.
-        peers: What to trust and show at both.
+        teacher_address: HOST:PORT of the teacher service, as for `rrl actor`; needed if the
+            teacher's card has no score.
+        peers: TLS and credentials for both.
         when_finished: exit, or wait for SIGTERM.
     """
 
@@ -196,7 +199,7 @@ def _run(kind: type[_Role], arguments: list[str]) -> None:
         )
     if isinstance(own, Importer) and not (own.teacher_address or own.experiment.teacher.address):
         raise UserError("the importer has no teacher to ask: give --teacher-address HOST:PORT")
-    # What a role computes with is imported once its flags are right.
+    # Imported once the flags are valid, as it takes seconds.
     from services.launcher.resolution import resolve
     from services.launcher.roles import ROLES, Process
     from services.launcher.run_directory import open_run
@@ -224,10 +227,10 @@ evaluator_main = functools.partial(_run, Evaluator)
 
 
 def _job(flags: Mapping[str, Any], experiment: Experiment) -> Job:
-    """Where a role listens and whom it asks; what it has no flag for, it does not need.
+    """Where a role listens, and the peers it calls; a role has flags only for what it needs.
 
     Raises:
-        UserError: an address is none, or a file of the security settings cannot be used.
+        UserError: an address is invalid, or a file of the security settings cannot be used.
     """
     from services.launcher.jobs import Job
 
@@ -258,10 +261,10 @@ def _addresses(text: str | None) -> list[str]:
 
 
 def _shards(data: str | None, control: str | None) -> tuple[ShardAddress, ...]:
-    """The addresses of replay shards, as they stand on the command line.
+    """The addresses of replay shards from the command line.
 
     Raises:
-        UserError: there are more of the one than of the other, or one is none.
+        UserError: the two lists differ in length, or an address is invalid.
     """
     tables = _addresses(data)
     controls = _addresses(control) or [

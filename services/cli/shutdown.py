@@ -1,10 +1,10 @@
-"""Orderly ends: a signal that asks a process to end sets an event, nothing more.
+"""Orderly shutdown: a signal that asks a process to end only sets an event.
 
-Those are SIGTERM (from an orchestrator), SIGINT (Ctrl-C) and SIGHUP (the terminal goes away; under
-nohup, which ignores it, it stays ignored).
+The signals are SIGTERM (from an orchestrator), SIGINT (Ctrl-C) and SIGHUP (the terminal closes;
+under nohup it stays ignored).
 
-The role's loop looks at the event and stops where its state is whole. The second signal is left to
-the event too: send SIGKILL to stop at once; every role's data survives that.
+A role's loop checks the event and stops where its state is consistent. Further signals change
+nothing: send SIGKILL to stop at once, which every role's data survives.
 """
 
 from __future__ import annotations
@@ -33,12 +33,13 @@ def install_shutdown_event() -> threading.Event:
         os.read(reader, 1)
         event.set()
 
-    # There from the beginning: when the signal comes, there may be no thread to be had.
+    # Started now: when the signal arrives, no new thread may be available.
     threading.Thread(target=wait, name="shutdown", daemon=True).start()
 
     def on_signal(signum: int, frame: FrameType | None) -> None:
         del signum, frame
-        # Not `event.set`: this thread may be inside `event.wait`, holding the lock that it takes.
+        # Not `event.set`: this thread may be inside `event.wait`, which holds the lock that `set`
+        # takes.
         with contextlib.suppress(BlockingIOError):
             os.write(writer, b"\0")
 

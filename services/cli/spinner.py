@@ -1,6 +1,6 @@
-"""Something moves while a command imports what it needs: a spinner in the terminal's last line.
+"""A spinner in the terminal's last line while a command imports what it needs.
 
-It needs nothing but the standard library, as it is there before anything else is imported.
+Uses only the standard library, because it runs before anything else is imported.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ def spinning(text: str, stream: TextIO | None = None) -> Iterator[None]:
     """Show a text and a spinner while the block runs, which prints nothing; then clear the line.
 
     Args:
-        text: What is done.
-        stream: Where; None for stderr. Where it is no terminal, nothing is shown.
+        text: What is being done.
+        stream: Where to show it; None for stderr. Shows nothing unless it is a terminal.
     """
     stream = sys.stderr if stream is None else stream
     if not stream.isatty():
@@ -36,7 +36,7 @@ def spinning(text: str, stream: TextIO | None = None) -> Iterator[None]:
         yield
     finally:
         done.set()
-        # No thread may be left when a run's processes are forked.
+        # No thread may remain when a run forks its processes.
         thread.join()
 
 

@@ -29,21 +29,22 @@ def export(
     onnx: bool = False,
     dopamine: bool = False,
 ) -> None:
-    """Make the student of a run the next teacher: parameters, a card, and a README.
+    """Export the student of a run as a teacher: parameters, a card, and a README.
 
-    The run must be finished or stopped; its newest checkpoint is taken. Nothing is overwritten.
+    The run must be finished or stopped; its newest checkpoint is exported. Nothing is overwritten.
 
     Args:
         run: Folder of the run.
-        out: Directory to write; must not exist. By default a place in the cache, from which the
-            teacher is found by its name.
-        name: What it is called; by default the method and the run's folder, qdagger-pong-demo-1.
-        onnx: Write model.onnx, too, and check that it gives the same values.
-        dopamine: Write a checkpoint that Dopamine's JaxDQNAgent loads, too.
+        out: Directory to write; must not exist. By default a directory in the cache, where the
+            teacher can be found by name.
+        name: Name of the teacher; by default the method and the run's folder, e.g.
+            qdagger-pong-demo-1.
+        onnx: Also write model.onnx, and check that it gives the same values.
+        dopamine: Also write a checkpoint that Dopamine's JaxDQNAgent can load.
 
     Raises:
-        UserError: It is no run, is being trained, or has no checkpoint; or the name is taken; or
-            ONNX or Dopamine cannot hold this student.
+        UserError: It is not a run, is still training, or has no checkpoint; the name is taken; or
+            ONNX or Dopamine does not support this student.
     """
     name = _plain(default_name(run)) if name is None else name
     student = read_student(run, check_name(name))
@@ -69,5 +70,5 @@ def export(
 
 
 def _plain(name: str) -> str:
-    """A folder may have any name; a teacher's has the characters of file names everywhere."""
+    """A folder's name reduced to characters that are portable in file names."""
     return re.sub("[^A-Za-z0-9_.+-]+", "-", name)[:100]

@@ -42,17 +42,18 @@ def fetch(
     cache: Path | None = None,
     endpoint: str | None = None,
 ) -> None:
-    """Download a public agent, to be used by its name, e.g. Breakout/dqn400-run1; or a reference.
+    """Download a public agent, or the teacher at a URL, to be used by name or reference.
 
-    A download that was interrupted resumes where it was; what is here is not downloaded again.
+    Example: `rrl teacher fetch --game Breakout` makes the name Breakout/dqn400-run1 available. An
+    interrupted download resumes; complete files are not downloaded again.
 
     Args:
-        request: What.
-        reference: What lies elsewhere, instead of a public agent: hf://ORG/REPO[@REVISION][/FILE],
-            gs://… or https://…; it may also stand wherever a teacher is named.
-        show: Only show what there is: games; with --game its runs and checkpoints.
-        cache: Folder for everything fetched; by default $RRL_CACHE, or ~/.cache/rrl.
-        endpoint: Another store than Google's; $STORAGE_EMULATOR_HOST does the same.
+        request: Which public agent.
+        reference: A teacher by URL instead of a public agent: hf://ORG/REPO[@REVISION][/FILE],
+            gs://… or https://…. Commands that take a teacher also take such a URL directly.
+        show: Only list what is available: the games, or with --game its runs and checkpoints.
+        cache: Folder for downloads; by default $RRL_CACHE, or ~/.cache/rrl.
+        endpoint: URL of a store other than Google's; by default $STORAGE_EMULATOR_HOST, if set.
     """
     if reference is not None:
         others = {"list": show, "endpoint": endpoint is not None}
@@ -74,7 +75,7 @@ def fetch(
     directory, number = checkpoints_directory(fetched.directory), fetched.checkpoint.number
     file = str(DopamineCheckpoint(directory=directory, number=number).file)
     try:
-        # Roles that only read the store find it there.
+        # Roles that only read the store look for it there.
         open_reference(file, store=store / "imported")
     except UserError as error:
         print(error, file=sys.stderr)
@@ -86,7 +87,7 @@ def fetch(
 
 
 def _fetch_reference(reference: str, cache: Path | None, others: Sequence[str]) -> None:
-    """Download and import what a URL names; `others` are flags that only public agents have."""
+    """Download and import the teacher at a URL; `others` are flags for public agents only."""
     if "://" not in reference:
         raise UserError(f"{reference}: give a URL, or --game of a public agent")
     if others:

@@ -24,18 +24,19 @@ def import_teacher(
     hints: Annotated[Hints, arg(name="")] = NO_HINTS,
     name: str | None = None,
 ) -> None:
-    """Take a teacher of foreign making into the store, once, and say what its files leave open.
+    """Import a teacher saved by another library, adding what its files do not record.
 
-    Nothing in the files is executed. What is imported with nothing to add needs no command: it may
-    be named wherever a teacher is asked for.
+    Nothing in the files is executed. If there is nothing to add, you can skip this command and name
+    the files wherever a teacher is expected.
 
     Args:
-        source: A Dopamine agent (its directory, ckpt.N or tf_ckpt-N), a model that
-            Stable-Baselines3 (.zip), CleanRL (.cleanrl_model) or PyTorch (.pt, .pth) saved, an ONNX
-            file, a teacher's directory, or a URL or name of one.
-        checkpoint_number: Which checkpoint of a Dopamine agent; the newest by default.
-        hints: What the files do not say.
-        name: What it is to be called, GAME/NAME; without a name its directory is printed.
+        source: A Dopamine agent (its directory, ckpt.N or tf_ckpt-N), a model saved by
+            Stable-Baselines3 (.zip), CleanRL (.cleanrl_model) or PyTorch (.pt, .pth), an ONNX file,
+            a teacher's directory, or a URL or name of one of these.
+        checkpoint_number: Number of the checkpoint of a Dopamine agent; the newest by default.
+        hints: What the files do not record.
+        name: Name for the teacher, GAME/NAME; without it the command prints the teacher's
+            directory.
     """
     named = None if name is None else free_place(imported_directory(), name)
     directory = import_reference(source, hints, number=checkpoint_number, name=name)

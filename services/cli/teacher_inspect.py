@@ -24,17 +24,17 @@ from services.teacher.policies.loading import count_parameters, load_card
 def inspect(
     reference: Annotated[Positional[str], arg(metavar="TEACHER")], *, json: bool = False
 ) -> None:
-    """Show what a teacher or a replay buffer is; exit code 2 says what is wrong with a broken one.
+    """Describe a teacher or a replay buffer; for a broken one, say what is wrong and exit with 2.
 
-    What is foreign is imported for that. Nothing in its files is executed; a Python policy is made
-    by its factory.
+    Files of other libraries are imported first, without executing anything in them. A Python policy
+    is built by calling its factory.
 
     Args:
         reference: A name of `rrl teacher list`, a path (teacher directory, Dopamine agent or one of
             its checkpoints, model of Stable-Baselines3, CleanRL or PyTorch, ONNX file, replay
             buffer), a URL of a teacher, a Python policy as module:factory, or several of these as
             ensemble:RULE:A,B (rules mean, values, highest).
-        json: Print one JSON object in place of text.
+        json: Print one JSON object instead of text.
     """
     facts = _facts(Path(locate(reference)))
     card = None
@@ -52,12 +52,12 @@ def inspect(
 
 
 def show_card(card: TeacherCard) -> None:
-    """Print a card; its texts are neither markup nor escapes of the terminal."""
+    """Print a card, without markup or terminal escapes."""
     make_console().print(Markdown(card_markdown(card)))
 
 
 def _facts(path: Path) -> dict[str, Any]:
-    """The checkpoints of a Dopamine agent's directory, and the buffer saved with them."""
+    """The checkpoints in a Dopamine agent's directory, and the replay buffer saved with them."""
     facts: dict[str, Any] = {}
     if not path.is_dir():
         return facts

@@ -22,7 +22,7 @@ from services.shared.allocator import keep_large_buffers
 from services.shared.errors import UserError, user_errors
 
 _TIMEOUT_SECONDS = 120.0
-"""Of one query, and how long one is sent again before the command ends."""
+"""Timeout of one query, and how long a query is retried before the command fails."""
 
 
 def label(
@@ -35,31 +35,34 @@ def label(
     backend: str = "auto",
     peers: Peers = Peers(),  # noqa: B008 - frozen
 ) -> None:
-    """Ask a teacher for its scores of every recorded state, once, and keep them.
+    """Label recorded data: store a teacher's scores for every recorded state.
 
     DATA is a replay buffer that Dopamine saved: $store$_observation_ckpt.N.gz, ...action, ...reward
     and ...terminal, add_count_ckpt.N.gz, invalid_range_ckpt.N.gz. It is streamed, so a million
     frames need no more memory than a thousand. Give either --teacher (served by this command) or
-    --address (of a running service). After any stop, the same command resumes where it was.
+    --address (a running service). Run the same command again to resume after a stop.
 
-    Labels are a folder: scores.npy, float32 [rows, actions] in the order of time, beside
-    labels.json, which says of what. Rows without a whole frame stack stay zero.
+    The labels are a folder with scores.npy, float32 [rows, actions] in time order, and labels.json,
+    which identifies the data and the teacher. Rows without a full frame stack stay zero.
 
     Args:
-        data: An agent's directory, its `checkpoints` or `replay_logs`, or a name of the catalogue.
+        data: An agent's directory, its `checkpoints` or `replay_logs`, or a name of `rrl teacher
+            list`.
         teacher: A name of `rrl teacher list`, a path (teacher directory, Dopamine agent or one of
             its checkpoints, model of Stable-Baselines3, CleanRL or PyTorch, ONNX file), a URL of
             one, a Python policy as module:factory, or several of these as ensemble:RULE:A,B (rules
             mean, values, highest).
         address: HOST:PORT of a teacher service.
-        out: Folder of the labels; by default one in DATA's own, named after teacher and data.
-        number: Which saved buffer of DATA, its N; the newest by default.
-        backend: jax, onnx (ONNX Runtime, on the CPU), or auto: the faster one, measured at start.
-        peers: What to trust and show at --address.
+        out: Folder for the labels; by default a folder inside DATA, named after the teacher and the
+            data.
+        number: Number N of the saved buffer; the newest by default.
+        backend: jax, onnx (ONNX Runtime, on the CPU), or auto, which measures both at the start and
+            takes the faster one.
+        peers: TLS and credentials for --address.
 
     Raises:
-        UserError: The data is damaged, the teacher does not take its states, or the labels there
-            are of something else.
+        UserError: The data is damaged, the teacher does not accept its states, or the folder has
+            labels of other data or another teacher.
     """
     if teacher is None and backend != "auto":
         raise UserError("--backend is about the teacher of --teacher, and there is none")
@@ -83,21 +86,21 @@ def label_rows(
     beside: Path,
     out: Path | None = None,
 ) -> tuple[Labels, int]:
-    """Label by a running service what is not labelled yet.
+    """Have a running service label the rows that have no label yet.
 
     Args:
         rows: The data.
         address: "host:port" of the teacher service.
-        security: What to trust and show there; None for plaintext without a token.
-        beside: Where a folder of labels is made, named after teacher and data.
-        out: The folder instead.
+        security: TLS and credentials for it; None for plaintext without a token.
+        beside: Folder in which the labels' folder is made, named after the teacher and the data.
+        out: The labels' folder; overrides `beside`.
 
     Returns:
-        The labels, closed; and how many rows were labelled before.
+        The labels, closed; and the number of rows that had labels before.
 
     Raises:
-        UserError: The teacher does not take these states, or the labels there are of something
-            else.
+        UserError: The teacher does not accept these states, or the folder has labels of other data
+            or another teacher.
         TeacherError: The teacher does not answer.
         ValueError: The data is damaged.
     """

@@ -21,15 +21,15 @@ from services.library.places import cache_directory
 
 
 def list_teachers(*, game: str | None = None, json: bool = False) -> None:
-    """Show the teachers that can be given by name wherever a checkpoint is asked for.
+    """List the teachers that can be given by name wherever a command expects a checkpoint.
 
-    Bundled ones come with this package, fetched ones from `rrl teacher fetch`, imported ones from
-    `rrl teacher import --name`, exported ones from `rrl teacher export`; the last three lie in
-    $RRL_CACHE, or ~/.cache/rrl. Packaged ones are files of other packages, imported when they are
-    first used; installed ones are code, here or declared by other packages.
+    Bundled teachers ship with this package; fetched ones come from `rrl teacher fetch`, imported
+    ones from `rrl teacher import --name`, exported ones from `rrl teacher export`. The last three
+    are stored in $RRL_CACHE, or ~/.cache/rrl. Packaged teachers are files of other packages,
+    imported on first use; installed ones are code, in this package or in others.
 
     Args:
-        game: Only this game.
+        game: List only teachers of this game.
         json: Print one JSON list instead of a table.
     """
     wanted = [entry for entry in entries() if game is None or _plays(entry, game)]
@@ -55,14 +55,14 @@ def _plays(entry: Entry, game: str) -> bool:
 
 
 def _declared(name: str, factory: str) -> dict[str, Any]:
-    """What is shown of a policy that an installed package makes; nothing is imported."""
+    """The facts about an installed package's policy; nothing is imported."""
     unknown = {"game": "", "algorithm": "a Python policy", "problem": ""}
     scores = {"mean_return": None, "episodes": None}
     return {"name": name, "kind": "installed", "path": factory, **unknown, **scores}
 
 
 def _facts(entry: Entry) -> dict[str, Any]:
-    """What is shown of a teacher; its "problem" says why the rest is empty."""
+    """The facts about a teacher; "problem" says why they are missing."""
     facts = {
         **dataclasses.asdict(entry),
         "path": str(entry.path),

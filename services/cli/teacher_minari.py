@@ -29,27 +29,27 @@ def minari(
     stack_size: int = 4,
     table: Literal["student", "teacher"] = "student",
 ) -> None:
-    """Turn a Minari dataset into a replay buffer as Dopamine saves it; or recorded play into one.
+    """Convert a Minari dataset into recorded data, or a run's play or recorded data into a dataset.
 
-    DATASET becomes the buffer that `rrl teacher label` and training from recorded data take. Its
-    observations must be single gray frames, uint8 [H, W], preprocessed as the teacher's are; most
-    public Atari datasets of Minari hold colour screens instead, which no teacher of 84 x 84 stacks
-    knows. HDF5 storage only.
+    A dataset becomes a replay buffer in Dopamine's format, for `rrl teacher label` and for training
+    from recorded data. Its observations must be single gray frames, uint8 [H, W], preprocessed like
+    the teacher's; most public Atari datasets of Minari hold colour screens instead, which teachers
+    of 84 x 84 stacks cannot use. Only HDF5 storage is supported.
 
-    A run's replay, of a run in one process, or a replay buffer that Dopamine saved becomes a Minari
-    dataset, without loss: an observation is the newest frame of a stack, of any type that
-    environments have here; rewards are as learned from, which Atari's are clipped for.
+    The replay of a run with --one-process, or a replay buffer saved by Dopamine, becomes a Minari
+    dataset without loss. An observation is the newest frame of a stack, of any supported type;
+    rewards are those the student learned from, which are clipped for Atari.
 
     Args:
-        source: Directory of a dataset, e.g. ~/.minari/datasets/pong/ours-v0; folder of a run that
-            is finished or stopped; or recorded data, as `rrl teacher label` takes it.
-        out: Directory to write; must not exist. A dataset's last two names are its id, so it must
-            end in -vN: ~/.minari/datasets/pong/ours-v0.
-        stack_size: Of a dataset, frames of an observation.
-        table: Of a run, whose play.
+        source: Directory of a dataset, e.g. ~/.minari/datasets/pong/ours-v0; folder of a finished
+            or stopped run; or recorded data, as for `rrl teacher label`.
+        out: Directory to write; must not exist. The last two parts of a dataset's path are its id
+            and must end in -vN: ~/.minari/datasets/pong/ours-v0.
+        stack_size: Frames in one observation, for a dataset.
+        table: Whose play to convert, for a run.
 
     Raises:
-        UserError: It is not such a dataset, run or data, or damaged, or cannot be written.
+        UserError: It is not such a dataset, run or data, is damaged, or cannot be written.
     """
     if out.exists():
         raise UserError(f"--out: {out} exists already; choose another place")
@@ -72,7 +72,7 @@ def minari(
 
 
 def _limits(dataset: Path) -> Limits:
-    """Ten million steps fit: columns into memory, frames on disk. Time goes with the data."""
+    """Bounds for ten million steps: columns in memory, frames on disk, time with the data."""
     mebibytes = sum(file.stat().st_size for file in dataset.rglob("*.hdf5")) >> 20
     seconds = 60 + mebibytes
     return Limits(
@@ -84,8 +84,8 @@ def _limits(dataset: Path) -> Limits:
 
 
 def _export(source: str, table: str, folder: Path, identity: str) -> str:
-    """Write a dataset of a run's or of recorded play; gives what was written, in words."""
-    # What a conversion of the other way does without.
+    """Write a dataset from a run's play or recorded data; returns a description of it."""
+    # Only this direction needs these.
     from rrl_agents.checkpoints.minari_files.writing import (
         MinariDescription,
         episodes_of,
@@ -129,10 +129,10 @@ def _export(source: str, table: str, folder: Path, identity: str) -> str:
 
 
 def _dataset_id(out: Path) -> str:
-    """The id of a dataset in a folder: Minari finds it by the folder's path.
+    """The id of the dataset in a folder, which Minari derives from the folder's path.
 
     Raises:
-        UserError: Minari takes no such id.
+        UserError: Minari does not accept such an id.
     """
     identity = "/".join(out.absolute().parts[-2:])
     if re.fullmatch(r"[-\w]{2,}/[-\w]+-v\d+", identity) is None:

@@ -1,4 +1,4 @@
-"""`rrl teacher push`: a teacher into a repository of the Hugging Face Hub."""
+"""`rrl teacher push`: uploads a teacher to a repository on the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ def push(
 ) -> None:
     """Upload a run's student, or any teacher, to the Hugging Face Hub.
 
-    Its card, its parameters and a model card of scores, protocol and lineage go there as one
-    commit, from which `--checkpoint hf://ORG/REPO` takes it. The token is that of `hf auth login`,
-    or HF_TOKEN. A README.md that is there is replaced. The card publishes the command line of the
-    run, whose URLs lose user, password and query.
+    Uploads the card, the parameters, and a model card with scores, protocol and lineage as one
+    commit; `--checkpoint hf://ORG/REPO` then uses it. Log in with `hf auth login`, or set HF_TOKEN.
+    An existing README.md is replaced. The card contains the run's command line; users, passwords
+    and queries are removed from its URLs.
 
     Args:
-        source: Folder of a run that is finished or stopped; or a teacher by name, path or URL.
-        destination: The repository; made where it is missing.
-        private: Make a new repository private; one that is there must be.
+        source: Folder of a finished or stopped run; or a teacher's name, path or URL.
+        destination: The repository, hf://ORG/REPO; created if missing.
+        private: Create the repository as private; an existing one must be private already.
 
     Raises:
         UserError: there is no such student or teacher, or the Hub refuses.
@@ -43,7 +43,7 @@ def push(
     reference = parse_hub(destination)
     if reference.path or reference.revision is not None:
         raise UserError(f"{destination}: give a repository alone, hf://ORG/REPO")
-    # Beside the library of the Hub, which says so where it is missing.
+    # Imports the Hub's library, whose absence raises an error with advice.
     from services.library.hub_card import hub_readme
 
     name = check_name(reference.repository.partition("/")[2])
@@ -59,7 +59,7 @@ def push(
 
 @contextlib.contextmanager
 def _teacher_directory(source: str, name: str) -> Iterator[Path]:
-    """The directory of a teacher, or of a run's student, exported for the while."""
+    """The directory of a teacher, or of a run's student, exported temporarily."""
     if not (Path(source) / CONFIG_FILE).is_file():
         opened = open_reference(source)
         if not isinstance(opened, Path):

@@ -19,7 +19,7 @@ from services.cli.peers import Peers
 from services.shared.errors import UserError, user_errors
 
 MAX_STATES_BYTES = 8 * 2**30
-"""Largest `states` array read: 300,000 Atari states. A small file may unpack to anything."""
+"""Largest `states` array read, 300,000 Atari states: a small file may decompress to any size."""
 
 _QUERY_TIMEOUT_SECONDS = 60.0
 
@@ -32,20 +32,21 @@ def query(
     address: Annotated[str | None, ASKED] = None,
     peers: Peers = Peers(),  # noqa: B008 - frozen
 ) -> None:
-    """Write a teacher's action values of recorded states.
+    """Compute a teacher's action values for recorded states.
 
-    Give either --checkpoint (served by this command) or --address (asked of a running service).
+    Give either --checkpoint (served by this command) or --address (a running service).
 
     Args:
-        states: .npz file with `states`, [N, ...] of the teacher's shape and type; for Atari uint8
-            [N, 84, 84, 4], oldest frame first.
-        out: .npz file to write, with `q_values`, or `logits` of a teacher of those, float32 [N, A].
+        states: .npz file with an array `states`, [N, ...], of the teacher's shape and type; for
+            Atari uint8 [N, 84, 84, 4], oldest frame first.
+        out: .npz file to write, with `q_values`, or `logits` if the teacher gives logits, float32
+            [N, A].
         checkpoint: A name of `rrl teacher list`, a path (teacher directory, Dopamine agent or one
             of its checkpoints, model of Stable-Baselines3, CleanRL or PyTorch, ONNX file), a URL of
             one, a Python policy as module:factory, or several of these as ensemble:RULE:A,B (rules
             mean, values, highest).
         address: HOST:PORT of a teacher service.
-        peers: What to trust and show there.
+        peers: TLS and credentials for it.
     """
     if not out.resolve().parent.is_dir():
         raise UserError(f"--out: there is no directory {out.resolve().parent}; make it first")
@@ -69,13 +70,14 @@ def query(
 
 
 def read_states(path: Path) -> NDArray[Any]:
-    """Read `states` of an .npz file; nothing in it is unpickled.
+    """Read the array `states` from an .npz file, without unpickling.
 
     Returns:
         uint8 or float32 [N, ...], N >= 1.
 
     Raises:
-        UserError: No such file, no .npz, no `states`, or no rows of those types; says what to do.
+        UserError: The file is missing or not an .npz file, or `states` is missing, empty or of
+            another type.
     """
     wanted = (
         f"{path}: want an .npz file with `states`, [N, ...] of the teacher's shape and type (uint8 "
@@ -83,7 +85,7 @@ def read_states(path: Path) -> NDArray[Any]:
     )
     if not path.exists():
         raise UserError(f"there is no file {path}; check --states")
-    # What zipfile, zlib and NumPy raise on a damaged or foreign file is of many classes.
+    # zipfile, zlib and NumPy raise errors of many classes on damaged files.
     with user_errors((Exception,), prefix=f"{wanted}; reading it failed: "):
         with zipfile.ZipFile(path) as archive:
             size = archive.getinfo("states.npy").file_size

@@ -38,9 +38,9 @@ class Limits:
     """How much is taken at once.
 
     Attributes:
-        max_batch_rows: Most states in one batch, and in one request; clients cut larger ones.
-        max_queue_rows: Most states waiting; beyond it requests are refused.
-        max_queue_mib: Most memory of waiting states, in MiB; beyond it requests are refused.
+        max_batch_rows: Most states in one batch, and in one request; clients split larger requests.
+        max_queue_rows: Most states in the queue; requests beyond it are refused.
+        max_queue_mib: Most memory of queued states, in MiB; requests beyond it are refused.
     """
 
     max_batch_rows: int = DEFAULT_MAX_BATCH_ROWS
@@ -48,7 +48,7 @@ class Limits:
     max_queue_mib: int = 256
 
     def batching(self) -> BatchingConfig:
-        """As the service takes them.
+        """The service's settings.
 
         Raises:
             ValueError: one is out of range.
@@ -75,18 +75,17 @@ def serve(
     """Serve the action values of teachers over gRPC until SIGTERM or Ctrl-C.
 
     Args:
-        checkpoint: Which teacher: a name of `rrl teacher list` (Pong/dqn-bundled), a path (teacher
+        checkpoint: The teacher: a name of `rrl teacher list` (Pong/dqn-bundled), a path (teacher
             directory, Dopamine agent or one of its checkpoints, model of Stable-Baselines3, CleanRL
             or PyTorch, ONNX file), a URL of one, a Python policy as module:factory, or several of
             these as ensemble:RULE:A,B (rules mean, values, highest).
-        model: One more model, as NAME=CHECKPOINT; may be given again. Of several with one name the
-            last is the newest.
-        service: How it listens, computes, renews its weights and ends.
-        limits: How much is taken at once.
-        security: Encryption and tokens.
-        grace_seconds: How long queued requests may take to be answered at the end.
-        log_format: text, or json: one object a line. By default what RRL_LOG_FORMAT says, else
-            text.
+        model: Serve a further model, NAME=CHECKPOINT; may be repeated. Of several models with the
+            same name the last is the newest version.
+        service: Address, backend and weight reloading.
+        limits: Batch and queue sizes.
+        security: TLS and tokens.
+        grace_seconds: Seconds to finish queued requests on shutdown.
+        log_format: text, or json for one object per line; by default $RRL_LOG_FORMAT, else text.
     """
     hosts = {name: bare_host(getattr(service, name)) for name in ("host", "metrics_host")}
     with user_errors():
@@ -98,12 +97,12 @@ def serve(
         )
     shutdown = install_shutdown_event()
     if log_format is not None:
-        # Child processes write as this one does.
+        # Child processes use the same format.
         os.environ[FORMAT_VARIABLE] = log_format
     setup_logging("teacher", run=os.environ.get(RUN_NAME_VARIABLE))
-    # Before the threads of the numeric libraries make heaps of their own.
+    # Before the threads of the numeric libraries create their own heaps.
     keep_large_buffers()
-    # Until there is something to reload, SIGHUP must not end the process.
+    # SIGHUP must not end the process before there is something to reload.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     server = build_teacher(config)
     signal.signal(signal.SIGHUP, lambda *_: server.reload())
@@ -129,7 +128,7 @@ def _say_ready(server: TeacherServer) -> None:
     about = server.description
     others = len(server.descriptions) - 1
     more = f", and {others} more" if others else ""
-    # The game is a card's word, which may come from anywhere.
+    # The game comes from a card, which is untrusted.
     announce(
         f"teacher ready at {server.address}: {one_line(about.game)}, "
         f"{about.spec.num_actions} actions, version {about.teacher_version} on {about.backend}"

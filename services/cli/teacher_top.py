@@ -1,7 +1,7 @@
-"""`rrl teacher top`: what a running teacher service does, from two looks at its metrics page.
+"""`rrl teacher top`: the load of a running teacher service, from two readings of its metrics page.
 
-The parameters of `top` are the flags. On a terminal it is one screen redrawn in place; elsewhere a
-block of text every interval.
+The parameters of `top` are the flags. On a terminal it redraws one screen in place; elsewhere it
+prints a block of text every interval.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ _HEADINGS = (
 
 
 def top(*, metrics: str = "127.0.0.1:9101", interval: float = 2.0, once: bool = False) -> None:
-    """Show what a running teacher service does, through its restarts, until Ctrl-C.
+    """Show the load of a running teacher service until Ctrl-C, even across restarts.
 
     Args:
         metrics: HOST:PORT of its metrics page (`rrl teacher serve --metrics-port`).
-        interval: Seconds between two looks, 0.1 to 3600; rates are of one interval.
-        once: Print one interval, and end.
+        interval: Seconds between updates, 0.1 to 3600; rates are over one interval.
+        once: Print one interval, then exit.
     """
     check_interval(interval)
     address = page_address(metrics)
@@ -53,7 +53,7 @@ def top(*, metrics: str = "127.0.0.1:9101", interval: float = 2.0, once: bool = 
 def frames(
     address: Address, before: Page, interval_seconds: float, stop: threading.Event
 ) -> Iterator[RenderableType]:
-    """What a service does, every interval until stopped; `before` is the look before the first."""
+    """The drawing of every interval until stopped; `before` is the reading before the first."""
     while not stop.wait(interval_seconds):
         try:
             now = look(address)
@@ -83,9 +83,9 @@ def look(address: Address) -> Page:
 
 
 def render(before: Page, now: Page, address: Address) -> RenderableType:
-    """Draw what happened between two looks: the service, its models, and their priorities."""
+    """Draw what happened between two readings: the service, its models, and their priorities."""
     restarted = before.total(_STARTED) != now.total(_STARTED)
-    # Of a service that has restarted all is new.
+    # After a restart all counts are new.
     new, seconds = now.since(Page() if restarted else before), now.seconds - before.seconds
     parts: list[RenderableType] = [*_head(now, address, restarted)]
     for model in now.label_values("model"):

@@ -1,4 +1,4 @@
-"""What commands share that show something: consoles, tables, JSON, progress, frames."""
+"""Output that commands share: consoles, tables, JSON, progress, frames."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from services.library.fetch.progress import WorkProgress, binary_size
 from services.shared.errors import UserError, printable
 
 PLAIN_WIDTH = 200
-"""Columns where there is no terminal, for what fills or centres on the width it gets."""
+"""Columns without a terminal, for output that fills the width."""
 
 UNBOUNDED_WIDTH = 1_000_000
-"""Columns where there is no terminal, for what must be whole: no line or cell is folded."""
+"""Columns without a terminal, for output whose lines must not be folded."""
 
 
 def check_interval(seconds: float) -> None:
@@ -47,8 +47,8 @@ def print_rows(rows: Iterable[Sequence[str]], titles: Sequence[str] = ()) -> Non
     """Print rows as columns, folded to the terminal's width; elsewhere each row is one line.
 
     Args:
-        rows: Cells; may be anybody's words, which are neither markup nor escapes here.
-        titles: Of the columns, where they have any.
+        rows: Cells; untrusted text is printed without markup or escapes.
+        titles: Column titles; empty for none.
     """
     table = Table(*titles, box=None, pad_edge=False, show_header=bool(titles))
     for row in rows:
@@ -56,21 +56,21 @@ def print_rows(rows: Iterable[Sequence[str]], titles: Sequence[str] = ()) -> Non
     console = make_console(UNBOUNDED_WIDTH)
     with console.capture() as shown:
         console.print(table)
-    # Without the blanks that fill the last column.
+    # Strip the blanks that fill the last column.
     for line in shown.get().splitlines():
         print(line.rstrip())
 
 
 @contextlib.contextmanager
 def showing_progress(amount: Callable[[float], str] = binary_size) -> Iterator[WorkProgress]:
-    """Show on stderr how long work goes, and log lines of ours.
+    """Show a progress bar and our log lines on stderr.
 
     Args:
-        amount: An amount of the work in words; by default it is bytes.
+        amount: Formats an amount of work; by default as bytes.
     """
     progress = WorkProgress(Console(stderr=True), amount=amount)
     with progress.bars:
-        # Inside, where rich has put itself before stderr: lines appear above the bars.
+        # Inside the block, where rich has replaced stderr, so that log lines appear above the bars.
         logging.basicConfig(format="%(message)s")
         logging.getLogger("services").setLevel(logging.INFO)
         yield progress
@@ -80,9 +80,9 @@ def draw(frames: Iterable[RenderableType], console: Console, *, first: Text | No
     """Show frames as they come: one screen redrawn in place, or blocks of text without a terminal.
 
     Args:
-        frames: What to show; asks for each only when the one before is shown.
+        frames: What to show; each is requested once the one before is shown.
         console: Where.
-        first: What a terminal shows until the first frame.
+        first: Shown on a terminal until the first frame.
     """
     if not console.is_terminal:
         for frame in frames:

@@ -1,4 +1,4 @@
-"""One run on this machine, each role a process or all in one, and its report at the end."""
+"""Runs an experiment on this machine, in one process or one per role, then reports it."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def train(
     baseline: Path | None = None,
     teacher_peers: ClientSecurity | None = None,
 ) -> Summary | None:
-    """Start or resume a run, and write its report when it is finished.
+    """Start or resume a run, and write its report once it is finished.
 
     Args:
-        config: What is run.
+        config: The experiment.
         run: Its folder.
-        baseline: A baseline file to draw beside it.
-        teacher_peers: What to trust and show at the address of its teacher.
+        baseline: A baseline file to draw in the report.
+        teacher_peers: TLS and credentials for its teacher's address.
 
     Returns:
         The outcome; None when the run was stopped before its end.
@@ -48,7 +48,7 @@ def train(
     with spinning("teacher and game"):
         experiment = resolve(config, teacher_peers=teacher_peers)
     if baseline is not None:
-        # Looked at now: an unreadable file is not to be found out after hours of training.
+        # Read now, so that an unreadable file fails before hours of training.
         read_baseline(baseline)
     was_finished = is_finished(run)
     if was_finished:
@@ -73,7 +73,7 @@ def train(
 
 
 def _run(experiment: Experiment, run: Path, display: ProgressDisplay) -> bool:
-    """Start or resume a run, in this process or in one for each role; whether it is finished."""
+    """Start or resume a run, in this process or one per role; returns whether it is finished."""
     if experiment.config.one_process:
         from services.launcher.launch_one_process import launch_in_one_process
 
@@ -85,7 +85,7 @@ def _run(experiment: Experiment, run: Path, display: ProgressDisplay) -> bool:
 
 
 def _stopped(run: Path) -> str:
-    """What a run that was stopped has saved, and how to resume it."""
+    """What a stopped run has saved, and how to resume it."""
     checkpoint = newest_checkpoint(run)
     if checkpoint is None:
         return f"stopped; nothing is saved yet, and the same command starts {run} again"

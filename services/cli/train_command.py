@@ -13,15 +13,17 @@ from services.shared.errors import UserError
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Train:
-    """Train a student on this machine, each role a process of its own, or all in one.
+    """Train a student on this machine, with one process per role or one for all.
 
-    A run has one folder; the same command resumes it where it was stopped or killed.
+    Example: `rrl train qdagger --run runs/pong --teacher.checkpoint Pong/dqn-bundled`. Run the same
+    command again to resume after a stop or a crash.
 
     Attributes:
-        experiment: What is run.
+        experiment: The experiment.
         run: Folder of the run.
-        baseline: Curve of another run to draw beside; `rrl report --export-baseline` makes one.
-        peers: What to trust and show at --teacher.address.
+        baseline: Baseline file with another run's curve to draw in the report; `rrl report
+            --export-baseline` writes one.
+        peers: TLS and credentials for --teacher.address.
     """
 
     experiment: Settings
@@ -41,7 +43,7 @@ def train_main(arguments: list[str]) -> None:
     if served is None and own.peers != Peers():
         raise UserError("--peers is about the teacher of --teacher.address, and there is none")
     peers = own.peers.security(served)
-    # What a run needs is imported once its flags are right.
+    # Imported once the flags are valid, as it takes seconds.
     with spinning("rrl train"):
         from services.cli.train import train
 

@@ -1,8 +1,7 @@
 r"""Run a command of github.com/google-research/reincarnating_rl on rrl.
 
-The flags are the released code's; gin files and bindings become settings of rrl, and those without
-an effect here are listed. A gin file that is not there is looked for among those that come with
-rrl, so that
+Takes the released code's flags. Gin files and bindings become settings of rrl; those without an
+effect here are listed. A missing gin file is looked up among those that come with rrl, so this
 
   python -um services.cli.reincarnating_train --agent qdagger_rainbow \
     --gin_files reincarnating_rl/configs/qdagger_rainbow.gin \
@@ -10,8 +9,8 @@ rrl, so that
     --teacher_checkpoint_dir $TEACHER_CKPT_DIR/Breakout/1 --teacher_checkpoint_number 399 \
     --run_number=1
 
-runs without a clone of it. The same command resumes a run that was stopped; `rrl report BASE_DIR`
-builds its report again.
+runs without a clone of that repository. Run the same command again to resume a stopped run; `rrl
+report BASE_DIR` rebuilds its report.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ the games, roles always run compiled, and rrl logs to stderr and to BASE_DIR."""
 
 
 _CUT_OFF = re.compile("arguments are required|expected .*argument|unrecognized arguments: (?!-)")
-"""What argparse says of a command whose end, or middle, has not reached it."""
+"""How argparse complains about a command that was cut off."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -79,10 +78,10 @@ def gin_main(arguments: Sequence[str]) -> None:
 
 
 def translated(flags: argparse.Namespace) -> tuple[ExperimentConfig, list[str]]:
-    """The experiment that a command stands for, and what the user should know of it.
+    """The experiment that a command describes, and notes for the user about it.
 
     Raises:
-        UserError: an unknown name, or a value that rrl does not do.
+        UserError: an unknown name, or an unsupported value.
     """
     network = network_parameter(flags.agent)
     # A reference alone, as in the released README, is the agent's network.
@@ -106,7 +105,7 @@ def parse_flags(arguments: Sequence[str]) -> argparse.Namespace:
         arguments: Without the program.
 
     Raises:
-        UserError: an unknown flag, one missing, or a value that rrl does not do.
+        UserError: an unknown or missing flag, or an unsupported value.
         SystemExit: help was asked for; it has been printed.
     """
     parser = _Parser(

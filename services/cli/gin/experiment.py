@@ -1,7 +1,7 @@
-"""From gin's values and the command line to an experiment of ours.
+"""Translates gin values and the command line into an experiment.
 
-`names.PARAMETERS` says which settings take the value of one parameter; here are the others. Clocks
-are agent steps in both.
+`names.PARAMETERS` maps single parameters to settings; this module handles the rest. Both sides
+count in agent steps.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from services.launcher.settings import Settings, known_settings, with_settings
 from services.shared.errors import UserError, user_errors
 
 PAPER_EVALUATION_STEPS = 125_000
-"""Agent steps of the paper's evaluations, for which our protocol's default episodes stand."""
+"""Agent steps of one evaluation in the paper; our default number of episodes corresponds to it."""
 
 _GAME = "create_atari_environment.game_name"
 _PATH_PARTS = 3
@@ -46,17 +46,17 @@ def network_parameter(agent: str) -> str:
 def experiment(
     values: Values, agent: str, teacher: Path, number: int | None, *, seed: int
 ) -> ExperimentConfig:
-    """Put an experiment together.
+    """Build an experiment.
 
     Args:
-        values: What gin says.
+        values: What the gin files and bindings set.
         agent: Key of `AGENTS`.
         teacher: A Dopamine agent's directory, with `checkpoints` in it, or that itself.
         number: Which checkpoint; the newest when None.
         seed: The run's.
 
     Raises:
-        UserError: a value that rrl does not do, or values that do not fit together.
+        UserError: an unsupported value, or values that do not fit together.
     """
     offline_updates = _offline_updates(values, agent)
     preset = PRESETS[_method(values, agent, offline_updates)][PAPER]
@@ -84,7 +84,7 @@ def experiment(
         _check_stages(values, agent)
     config = with_settings(preset, {name: settings[name] for name in settings if name in known})
     with user_errors():
-        # Its schedules refuse numbers that are settings all the same.
+        # Schedules refuse some numbers that settings allow.
         make_recipe(config.method)
     return config
 
@@ -103,7 +103,7 @@ def _method(values: Values, agent: str, offline_updates: int) -> str:
 
 
 def _from_table(values: Values, agent: str, known: Settings) -> dict[str, Any]:
-    """The settings that take one parameter's value; also checks those that have one choice."""
+    """The settings that follow from one parameter each; also checks those with a single choice."""
     reads = AGENTS[agent]
     if values[network_parameter(agent)] == "impala_cnn":
         reads = (*reads, "ImpalaEncoder")
@@ -156,7 +156,7 @@ def _clocks(values: Values, offline_updates: int) -> dict[str, Any]:
 
 
 def _evaluation(values: Values) -> Settings:
-    """Whole episodes in the place of agent steps, in proportion to the paper's; at least one."""
+    """The number of episodes for the agent steps, in the paper's proportion; at least 1."""
     protocol = EvaluationProtocol()
     steps = values["Runner.evaluation_steps"]
     episodes = {
@@ -199,9 +199,9 @@ def _teacher(
 
 
 def _game(values: Values, teacher: Path) -> str:
-    """The game: of the command line, else of the teacher's path, else of the gin files.
+    """The game from the command line, else the teacher's path, else the gin files.
 
-    The released code's files all say 'Pong', whichever of the paper's games is meant.
+    The released files all say 'Pong', whichever game an experiment of the paper uses.
     """
     games = {name_key(game): game for game in random_returns("atari")}
     parts = map(name_key, reversed(teacher.absolute().parts[-_PATH_PARTS:]))
@@ -223,7 +223,7 @@ def _game(values: Values, teacher: Path) -> str:
 
 
 def _check_stages(values: Values, agent: str) -> None:
-    """Refuse numbers that differ between stages, or their tables, where rrl has one of both."""
+    """Refuse numbers that differ between the stages or their tables where rrl has one for both."""
     same = {"TeacherDQNAgent.update_horizon": "JaxDQNAgent.update_horizon"}
     if agent == RAINBOW:
         for one in ("replay_capacity", "batch_size"):

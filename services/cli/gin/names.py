@@ -1,8 +1,8 @@
-"""The table of what gin may bind of the code released with Agarwal et al., 2022 (arXiv:2206.01626).
+"""The gin parameters of the code released with Agarwal et al., 2022 (arXiv:2206.01626).
 
-github.com/google-research/reincarnating_rl and the Dopamine 4.0 beneath it: what the released gin
-files and the README bind, the ablations of the paper, and their defaults. A parameter that is not
-here is refused. Modules before a name are left out: no two of these names differ by them alone.
+Covers github.com/google-research/reincarnating_rl and the Dopamine 4.0 it uses: what the released
+gin files and README bind, the ablations of the paper, and their defaults. Parameters outside this
+table are refused. Names have no module prefix; they are unique without it.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from collections.abc import Mapping
 
 
 class Parameter:
-    """A parameter that gin may bind.
+    """A parameter that gin can bind.
 
     Args:
-        default: What the released code takes where nothing binds it; values are of its type.
-        settings: Settings of rrl that take the value, those of them that the method has.
-        choices: The only possible values, and what they stand for; None for any of the type.
+        default: The released code's default; values must be of its type.
+        settings: The rrl settings that take the value, where the method has them.
+        choices: The allowed values, and what each becomes in rrl; None allows any of the type.
     """
 
     def __init__(
@@ -167,7 +167,7 @@ PARAMETERS: Mapping[str, Parameter] = {
     "RunnerWithTeacher.num_pretraining_steps": Parameter(100_000),
     "RunnerWithTeacher.teacher_steps": Parameter(100_000),
 }
-"""Every parameter, as "Name.parameter"; of those without settings `experiment.py` reads some."""
+"""Every parameter, as "Name.parameter"; `experiment.py` reads some of those without settings."""
 
 _ALL = ("JaxDQNAgent", "Runner", "create_atari_environment")
 _DQN = (*_ALL, "OutOfGraphReplayBuffer", "ReincarnationDQNAgent")
@@ -184,8 +184,8 @@ AGENTS: Mapping[str, tuple[str, ...]] = {
     "jsrl_dqn": (*_DQN, "create_optimizer", "JSRLAgent"),
     "reloaded_dqn": (*_DQN, "create_optimizer", "ReloadedDQNAgent"),
 }
-"""`--agent` -> the classes and functions whose parameters it reads; of two for one setting the
-later one counts."""
+"""`--agent` -> the classes and functions whose parameters it reads; of two for one setting, the
+later one wins."""
 
 _OLDER = {
     "Persistent": "Reincarnation",
@@ -201,11 +201,11 @@ _OLDER = {
     "margin_dqn": "dqfd_dqn",
     "lols_dqn": "jsrl_dqn",
 }
-"""Parts of names in the first release, some of which the newest gin files have, too -> present."""
+"""Parts of names in the first release, still in some of the newest gin files -> present names."""
 
 
 def present_name(name: str) -> str:
-    """A name, of either generation, as it is at present."""
+    """The present form of a name of either generation."""
     for older, present in _OLDER.items():
         name = name.replace(older, present)
     return name

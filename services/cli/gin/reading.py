@@ -1,11 +1,11 @@
-"""Gin files and single bindings as values of parameters; where nothing binds, the defaults.
+"""Reads gin files and bindings into parameter values, with defaults for the rest.
 
-gin-config's own parser reads the text. Its delegate here keeps the names of references, so nothing
-is imported, looked up or run, and gin's global state is not touched. `import` statements are
+gin-config's own parser reads the text. The delegate here only keeps the names of references:
+nothing is imported, looked up or run, and gin's global state is untouched. `import` statements are
 skipped; includes, macros and scopes, which the released files do not use, are refused.
 
-"reincarnating_rl/configs/NAME.gin", the path in the released README's commands, stands for the file
-of that name that comes with this package where there is no such file; no other name is replaced.
+If "reincarnating_rl/configs/NAME.gin", the path in the released README's commands, does not exist,
+the file of that name that ships with this package is read instead. No other path is replaced.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ from services.launcher.settings import nearest
 from services.shared.errors import UserError, user_errors
 
 SHIPPED = Path(__file__).parent / "configs"
-"""Gin files of our own writing, with the names of the released code's."""
+"""Our own gin files, named like the released ones."""
 
 RELEASED_FOLDER = Path("reincarnating_rl/configs")
-"""Where the released code's repository has them."""
+"""Their folder in the released repository."""
 
 COMMAND_LINE = "--gin_bindings"
-"""Where a binding stands that is in no file."""
+"""The origin of bindings given on the command line."""
 
 MAX_BYTES = 64 * 1024
-"""Upper bound of a gin file; the released code's have 3 KB."""
+"""Upper bound of a gin file; the released ones have 3 KB."""
 
-# What gin's parser raises on text that is no gin.
+# What gin's parser raises on invalid text.
 _NO_GIN = (SyntaxError, ValueError, TypeError, StopIteration, RecursionError, tokenize.TokenError)
 
 
 @dataclasses.dataclass(frozen=True)
 class Bound:
-    """What a parameter is bound to.
+    """The value bound to a parameter.
 
     Attributes:
-        value: A number, text, boolean, None, or container of these; of a reference, "@NAME".
+        value: A number, text, boolean, None, or container of these; "@NAME" for a reference.
         where: The file and its line, or `COMMAND_LINE`.
     """
 
@@ -55,17 +55,18 @@ class Bound:
 
 
 def read(files: Sequence[str], single: Sequence[str]) -> dict[str, Bound]:
-    """Read gin files, and then single bindings, which so override them.
+    """Read gin files, then single bindings, which override them.
 
     Args:
         files: Paths.
         single: Texts like "Runner.num_iterations = 1".
 
     Returns:
-        Key of `PARAMETERS` -> what it is bound to; of two bindings of one the later counts.
+        Key of `PARAMETERS` -> its value; the later of two bindings wins.
 
     Raises:
-        UserError: a file is missing, too large or no gin, or a binding names no known parameter.
+        UserError: a file is missing, too large or invalid gin, or a binding names an unknown
+            parameter.
     """
     bound: dict[str, Bound] = {}
     for file in files:
@@ -78,23 +79,23 @@ def read(files: Sequence[str], single: Sequence[str]) -> dict[str, Bound]:
 
 
 class Values:
-    """What every parameter is set to.
+    """The values of all parameters.
 
     Attributes:
-        notes: What the user should know of how values were taken.
+        notes: Notes for the user on how values were read.
     """
 
     def __init__(self, bound: Mapping[str, Bound]) -> None:
-        """Takes what gin binds."""
+        """Take the bindings."""
         self._bound = bound
         self._read: set[str] = set()
         self.notes: list[str] = []
 
     def __getitem__(self, name: str) -> Any:
-        """The value of a parameter; of one that has choices, what the chosen one stands for.
+        """The value of a parameter; for one with choices, what the choice becomes in rrl.
 
         Raises:
-            UserError: it is of another type than the default, or none of the choices.
+            UserError: its type differs from the default's, or it is not one of the choices.
         """
         self._read.add(name)
         how, value = PARAMETERS[name], self._value(name)
@@ -118,7 +119,7 @@ class Values:
         return next(iter(how.choices.values()))
 
     def is_bound(self, name: str) -> bool:
-        """Whether a parameter has been given a value."""
+        """Whether a parameter is bound."""
         return name in self._bound
 
     def where(self, name: str) -> str:
@@ -126,12 +127,12 @@ class Values:
         return self._bound[name].where if name in self._bound else "the released code's default"
 
     def refuse(self, name: str, advice: str) -> UserError:
-        """The error to raise for a value that rrl does not do."""
+        """The error to raise for an unsupported value."""
         shown = _shown(self._value(name))
         return UserError(f"{self.where(name)}: {name} = {shown} is not supported; {advice}")
 
     def unread(self) -> list[str]:
-        """The parameters that are bound and have not been read."""
+        """The bound parameters that were never read."""
         return [name for name in self._bound if name not in self._read]
 
     def _value(self, name: str) -> object:
@@ -190,7 +191,7 @@ def _bindings(text: str, origin: str) -> Iterator[tuple[str, Bound]]:
 
 
 def _parameter_of(statement: Any, where: str) -> str:
-    """The parameter that a binding is about, as `PARAMETERS` names it."""
+    """The parameter that a binding sets, as `PARAMETERS` names it."""
     scope = f"{statement.scope}/" if statement.scope else ""
     given = f"{scope}{statement.selector}.{statement.arg_name}".rstrip(".")
     owner, _, parameter = given.rpartition(".")

@@ -29,17 +29,19 @@ def status(
     json: bool = False,
     peers: Peers = Peers(),  # noqa: B008 - frozen
 ) -> None:
-    """Show where a run stands, and which of its roles are up.
+    """Show a run's progress, and which of its roles are up.
 
     Args:
-        run: Folder of the run; not needed with the addresses of its roles. A run of `rrl train` on
-            this machine is found by it; where no role answers, its newest checkpoint is shown.
-        learner_address: HOST:PORT of the learner of a run elsewhere.
-        metrics: Metrics pages of the roles of a run elsewhere, http://HOST:PORT/metrics each.
-        interval: Seconds between two looks of --watch, 0.1 to 3600.
-        watch: Look again and again, until Ctrl-C; shows the rate and the time left of a stage, too.
+        run: Folder of the run; not needed if you give the addresses of its roles. It is enough for
+            a run of `rrl train` on this machine; if no role answers, the newest checkpoint is
+            shown.
+        learner_address: HOST:PORT of the learner, for a run on other machines.
+        metrics: Metrics pages of the roles, http://HOST:PORT/metrics each, for a run on other
+            machines.
+        interval: Seconds between updates of --watch, 0.1 to 3600.
+        watch: Keep updating until Ctrl-C; also shows each stage's rate and the time left.
         json: Print one JSON object.
-        peers: What to trust and show at the learner.
+        peers: TLS and credentials for the learner.
     """
     if run is None and learner_address is None and not metrics:
         raise UserError("which run? give RUN, its folder, or --learner-address and --metrics")
@@ -62,7 +64,7 @@ def status(
 def _frames(
     status_now: Callable[[], RunStatus], interval_seconds: float, stop: Event
 ) -> Iterator[RenderableType]:
-    """The status drawn, again and again until stopped."""
+    """The status, redrawn until stopped."""
     bars = StageBars()
     while not stop.is_set():
         yield render(status_now(), bars)

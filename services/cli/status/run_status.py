@@ -1,6 +1,6 @@
-"""Where a run stands, as its roles answer now, or as its folder tells.
+"""A run's progress, from its roles' answers or from its folder.
 
-Of a role's metrics page it has what one look tells; what takes two, as rates do, is Grafana's.
+It shows what one reading of a metrics page gives; rates, which take two, are left to Grafana.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ READINGS = {
     "rrl_actor_weights_age_seconds": "{:,.1f} s old",
     _UNANSWERED: "{:,.0f} queries unanswered",
 }
-"""Metric, and its value in words."""
+"""Metric -> format of its value in words."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Role:
-    """A role that was asked.
+    """A role that was queried.
 
     Attributes:
-        name: E.g. "actor-0"; of a page of the command line, the kind of role.
-        address: Where it was asked.
+        name: E.g. "actor-0"; for a page given on the command line, the kind of role.
+        address: The address queried.
         up: Whether it answered.
         readings: Numbers of its metrics page, by metric.
     """
@@ -56,7 +56,7 @@ class Role:
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """The newest checkpoint; None for what is unknown of it.
+    """The newest checkpoint; None for unknown facts.
 
     Attributes:
         number: 1, 2, 3 …
@@ -71,14 +71,14 @@ class Checkpoint:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunStatus:
-    """A run as it stands.
+    """A run at one moment.
 
     Attributes:
         run: Its folder; None without one.
         note: Why the learner's progress is unknown; None where it is known.
-        progress: The learner's answer, else what the newest checkpoint tells.
+        progress: The learner's answer, else the progress in the newest checkpoint.
         checkpoint: The newest.
-        roles: Those that were asked.
+        roles: Those that were queried.
     """
 
     run: Path | None = None
@@ -94,22 +94,23 @@ class RunStatus:
 
 
 def look(run: Path | None, addresses: RunAddresses, peers: ClientSecurity) -> RunStatus:
-    """Ask every role once, and the folder where the learner does not answer.
+    """Query every role once; read the folder if the learner does not answer.
 
     Args:
         run: Folder of the run; None without one.
-        addresses: The roles to ask.
-        peers: What to trust and show at the learner.
+        addresses: The roles to query.
+        peers: TLS and credentials for the learner.
 
     Raises:
-        UserError: no role answers and there is no folder, it is no run's, or a file is damaged.
+        UserError: no role answers and no folder is given, the folder is not a run, or a file is
+            damaged.
     """
     address = addresses.services.get("learner")
     progress = ask_learner(address, peers) if address is not None else None
     pages = read_pages({name: parse_address(text) for name, text in addresses.pages.items()})
     roles = [_role(name, addresses.pages[name], page) for name, page in pages.items()]
     if address is not None:
-        # Its answer and its page are of one role.
+        # The answer and the page belong to one role.
         readings = next((role.readings for role in roles if role.name == "learner"), {})
         others = (role for role in roles if role.name != "learner")
         roles = [Role("learner", address, progress is not None, readings), *others]
@@ -146,7 +147,7 @@ def look(run: Path | None, addresses: RunAddresses, peers: ClientSecurity) -> Ru
 
 def _role(name: str, address: str, page: Page | None) -> Role:
     if name == address:
-        # Of the command line: named by its address until it says which role it is.
+        # Given on the command line: named by its address until the page names the role.
         name = (page and page.role) or "unknown"
     if page is None:
         return Role(name, address, up=False)

@@ -1,4 +1,4 @@
-"""What tells where a run stands: its roles, found and asked, and its folder.
+"""Where a run's status comes from: its roles, which are found and queried, and its folder.
 
 `metrics_pages` reads the roles' pages.
 """
@@ -32,27 +32,27 @@ _ANSWER_SECONDS = 3.0
 def find_roles(
     run: Path | None, learner_address: str | None, metrics: Sequence[str]
 ) -> RunAddresses:
-    """The roles that the flags name, else those that `rrl train` wrote into the run's folder.
+    """The roles that the flags name, else those that `rrl train` recorded in the run's folder.
 
-    The addresses of a run that has ended may belong to other processes by now: they do not count.
+    Addresses of a run that has ended are ignored: other processes may use them by now.
 
     Raises:
-        UserError: an address is none, or the folder's file is damaged.
+        UserError: an address is invalid, or the folder's file is damaged.
     """
     if learner_address is not None or metrics:
-        # By address: a page that is given twice, in two spellings, is one role's.
+        # Keyed by address: two spellings of one page are one role.
         pages = {str(address): str(address) for address in map(page_address, metrics)}
         learner = None if learner_address is None else str(parse_address(learner_address))
         return RunAddresses(services={"learner": learner} if learner else {}, pages=pages)
     found = None
-    # Asking makes the file of a lock, which a run of roles on several machines has no need of.
+    # `is_locked` creates the lock file, which a run on several machines does not have.
     if run is not None and (run / LAUNCHER_LOCK).exists() and is_locked(run / LAUNCHER_LOCK):
         found = read_addresses(run)
     return found or RunAddresses(services={}, pages={})
 
 
 def ask_learner(address: str, peers: ClientSecurity) -> GetProgressResponse | None:
-    """The progress of a run; None where the learner does not answer in a few seconds.
+    """The progress of a run; None if the learner does not answer within a few seconds.
 
     Raises:
         UserError: the credentials cannot be used.
@@ -67,7 +67,7 @@ def ask_learner(address: str, peers: ClientSecurity) -> GetProgressResponse | No
 
 
 def read_folder(run: Path) -> tuple[GetProgressResponse, RunCheckpoint] | None:
-    """What a learner would answer that resumed the run now, and the checkpoint it would resume.
+    """The newest checkpoint, and the progress that a learner resuming from it would report.
 
     The student's return is that of the newest evaluation, which may be newer than the checkpoint.
 
@@ -78,7 +78,7 @@ def read_folder(run: Path) -> tuple[GetProgressResponse, RunCheckpoint] | None:
         Both; None where there is no checkpoint yet.
 
     Raises:
-        UserError: the folder is no run's, or a file in it is damaged.
+        UserError: the folder is not a run, or a file in it is damaged.
     """
     budgets: Mapping[str, int] = read_config(run).get("budgets", {})
     checkpoint = newest_checkpoint(run)

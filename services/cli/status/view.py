@@ -23,7 +23,7 @@ def render(status: RunStatus, bars: StageBars) -> RenderableType:
     """Draw everything that is known.
 
     Args:
-        status: Of a run.
+        status: A run's status.
         bars: Its stages, as seen so far.
     """
     parts: list[RenderableType] = [Text(printable(str(status.run or "run")), style="bold")]
@@ -37,7 +37,7 @@ def render(status: RunStatus, bars: StageBars) -> RenderableType:
 
 
 def to_json(status: RunStatus) -> str:
-    """A status as a JSON object; what is unknown, or no finite number, is null."""
+    """A status as a JSON object; null for unknown values and numbers that are not finite."""
     progress = None if status.progress is None else _progress(status.progress)
     content = {**encode(status), "up": status.up, "progress": progress}
     return json.dumps(_finite(content), indent=1, allow_nan=False, default=str)
