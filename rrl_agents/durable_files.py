@@ -1,7 +1,7 @@
-"""Files that are whole or absent, whatever the moment at which the process or the power goes.
+"""Atomic, durable file writes: a file is complete or absent, even after a crash or a power loss.
 
-What is written gets its name only once its content is on disk, since a power loss can keep a name
-and lose what was to be under it.
+A file gets its name only once its content is on disk, because a power loss can keep a name and lose
+the content.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import BinaryIO
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file, in the place of one of that name; it is on disk when this returns.
+    """Write or replace a file; it is on disk when this returns.
 
     Raises:
-        OSError: no space, no permission, no such folder; what was there stays.
+        OSError: no space, no permission or no such folder; an existing file stays.
     """
     with replacing(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
@@ -25,7 +25,7 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Open a new file that takes the place of `path` at the end, if all went well.
+    """Open a new file that replaces `path` at the end, unless there was an error.
 
     Raises:
         OSError: as `write_whole`.
@@ -43,10 +43,10 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def rename_whole(temporary: Path, path: Path) -> None:
-    """Give a folder its name once all that is in it is on disk; so is the name on return.
+    """Rename a folder once its content is on disk; the name is on disk on return.
 
     Raises:
-        OSError: no space after all, or `path` is there and not an empty folder.
+        OSError: no space, or `path` exists and is not an empty folder.
     """
     flush(temporary, *temporary.rglob("*"))
     temporary.rename(path)
@@ -54,7 +54,7 @@ def rename_whole(temporary: Path, path: Path) -> None:
 
 
 def make_folders(folder: Path) -> None:
-    """Make a folder and those above it where they are missing, all on disk when this returns.
+    """Create a folder and missing parents; all are on disk when this returns.
 
     Raises:
         OSError: no permission, or a file has the name.
@@ -65,10 +65,10 @@ def make_folders(folder: Path) -> None:
 
 
 def flush(*paths: Path) -> None:
-    """Have the system write out the content of files, and the names in folders.
+    """Flush the content of files, and the names in folders, to disk.
 
     Raises:
-        OSError: no space after all, or one is not there.
+        OSError: no space, or a path does not exist.
     """
     for path in paths:
         descriptor = os.open(path, os.O_RDONLY)

@@ -1,4 +1,4 @@
-"""Several teachers as one: how an ensemble is named, and what becomes of its members' scores.
+"""Several teachers as one: the name of an ensemble, and how it combines its members' scores.
 
     ensemble:mean:A,B         the mean of the members' policies; action values are softened at
                               temperature 0.1, the default of distillation
@@ -6,8 +6,8 @@
     ensemble:values:A,B       the mean of their action values
     ensemble:highest:A,B      for each state the values of the member whose best one is highest
 
-A and B stand for any teachers but other ensembles. M is the members, B the rows of a batch, A the
-actions, which all members have in the same order.
+A and B can be any teachers except ensembles. Axes: M members, B rows of a batch, A actions, which
+all members have in the same order.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from rrl_agents.ranges import check_range
 
 PREFIX = "ensemble:"
 MAX_MEMBERS = 16
-"""Every one of them answers every query."""
+"""Upper bound of the members, all of which answer every query."""
 
 _VALUES_TEMPERATURE = 0.1
 _FORM = "write ensemble:RULE:A,B, e.g. ensemble:mean:Pong/a,Pong/b"
@@ -37,7 +37,7 @@ def mean_of_policies(scores: Scores, temperatures: Sequence[float]) -> Scores:
 
     Args:
         scores: float32 [M, B, A], finite: logits, or action values to be softened.
-        temperatures: What divides each member's scores before the softmax, above 0.
+        temperatures: Divides each member's scores before the softmax, above 0.
 
     Returns:
         float32 [B, A], finite: log(mean over the members of softmax(scores / temperature)).
@@ -75,11 +75,12 @@ def values_of_the_highest(scores: Scores, _: Sequence[float]) -> Scores:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Rule:
-    """How scores of several teachers become one's.
+    """How to combine the scores of several teachers.
 
     Attributes:
-        summary: What they become, in words.
-        gives_values: Whether they are action values, of members that all give these; else logits.
+        summary: The combination in words.
+        gives_values: Whether the result is action values, which then all members must give; else
+            logits.
         combine: (scores float32 [M, B, A], temperatures of the M) -> float32 [B, A].
     """
 
@@ -110,12 +111,12 @@ RULES: Mapping[str, Rule] = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Ensemble:
-    """Several teachers, and how they answer as one.
+    """Several teachers, and the rule that combines them.
 
     Attributes:
         rule: Key of `RULES`.
         members: References of the teachers, 2 to `MAX_MEMBERS`, in the order given.
-        temperature: Softens members that give action values, above 0; "mean" alone looks at it.
+        temperature: Softens members that give action values, above 0; only "mean" uses it.
     """
 
     rule: str
@@ -123,7 +124,7 @@ class Ensemble:
     temperature: float = _VALUES_TEMPERATURE
 
     def __post_init__(self) -> None:
-        """Refuse what is no ensemble."""
+        """Refuse invalid ensembles."""
         if self.rule not in RULES:
             raise ValueError(f"{self.rule!r} is no rule of an ensemble; use {', '.join(RULES)}")
         check_range("the temperature of an ensemble", self.temperature, above=0)
@@ -136,19 +137,19 @@ class Ensemble:
             raise ValueError(f"{nested} in an ensemble is one, too; name its teachers instead")
 
     def __str__(self) -> str:
-        """As `parse_ensemble` reads it."""
+        """The form that `parse_ensemble` reads."""
         at = "" if self.temperature == _VALUES_TEMPERATURE else f"@{self.temperature:g}"
         return f"{PREFIX}{self.rule}{at}:{','.join(self.members)}"
 
 
 def parse_ensemble(reference: str) -> Ensemble | None:
-    """The ensemble that a teacher's reference names; None where it names something else.
+    """The ensemble that a teacher's reference names; None if it names something else.
 
     Args:
         reference: `ensemble:RULE:A,B`; `ensemble:attribute` alone is code of a package.
 
     Raises:
-        ValueError: it is none that can be; says how to write it.
+        ValueError: it is not a valid ensemble; says how to write one.
     """
     if not reference.startswith(PREFIX) or is_reference(reference):
         return None

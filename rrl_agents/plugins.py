@@ -1,10 +1,9 @@
-"""Code of other packages by name: `package:attribute`, and what installed packages declare.
+"""Code of other packages: by name, `package:attribute`, or declared as entry points.
 
-Importing runs code. So nothing is imported that merely stands in a file (a run's settings, a
-teacher's card): a `package:attribute` must have been allowed before, which the command line does
-for the ones that its user writes. What an installed package declares as an entry point may be
-imported by its name; the user has installed it. Both are looked up in a `Registry`, beside what is
-built in.
+Importing runs code, so a name in a file (a run's settings, a teacher's card) is never enough: a
+`package:attribute` must be allowed first, which the command line does for the names that its user
+writes. Entry points of installed packages can be imported by name, because the user has installed
+them. A `Registry` looks up both, beside the built-in entries.
 """
 
 from __future__ import annotations
@@ -30,20 +29,20 @@ _allowed: set[str] = set()
 
 
 def is_reference(name: str) -> bool:
-    """Whether a name has the form of `package:attribute`; both may have dots."""
+    """Whether a name has the form `package:attribute`; both parts may have dots."""
     return _REFERENCE.fullmatch(name) is not None
 
 
 def allow(*names: str) -> None:
-    """Let `load` import these; what is no `package:attribute` or `package:id` is passed over."""
+    """Allow `load` to import these; names not like `package:attribute` are ignored."""
     _allowed.update(name for name in names if ":" in name)
 
 
 def check_allowed(name: str) -> None:
-    """Refuse what the user has not named.
+    """Refuse a name that the user has not allowed.
 
     Raises:
-        ValueError: With how to allow it.
+        ValueError: It is not allowed; says how to allow it.
     """
     if name not in _allowed:
         raise ValueError(
@@ -53,13 +52,13 @@ def check_allowed(name: str) -> None:
 
 
 def load(reference: str) -> Any:
-    """Import what a reference names.
+    """Import the object that a reference names.
 
     Args:
         reference: `package:attribute`.
 
     Raises:
-        ValueError: It is none, is not allowed, or there is no such module or attribute; says which.
+        ValueError: It is not a reference, is not allowed, or there is no such module or attribute.
     """
     if not is_reference(reference):
         raise ValueError(f"{reference!r} is no reference; write package:attribute")
@@ -77,14 +76,14 @@ def _resolve(reference: str) -> Any:
 
 
 def import_module(name: str, reference: str) -> object:
-    """Import a module from where Python looks, and at last from the current directory.
+    """Import a module from Python's path, or else from the current directory.
 
     Args:
         name: Of the module.
-        reference: What names it; begins every message.
+        reference: The reference, which starts every message.
 
     Raises:
-        ValueError: There is no such module, or it fails; says why.
+        ValueError: There is no such module, or importing it fails.
     """
     here = str(Path.cwd())
     if here not in sys.path and "" not in sys.path:
@@ -109,7 +108,7 @@ def import_module(name: str, reference: str) -> object:
 
 @functools.cache
 def declared(group: str) -> Mapping[str, str]:
-    """What installed packages declare as entry points of a group: name -> reference."""
+    """The entry points of a group that installed packages declare: name -> reference."""
     found = importlib.metadata.entry_points(group=group)
     return {entry.name: entry.value for entry in sorted(found, key=lambda entry: entry.name)}
 
@@ -117,17 +116,17 @@ def declared(group: str) -> Mapping[str, str]:
 class Registry(MutableMapping[str, EntryT], Generic[EntryT]):
     """Entries by name: built in, declared by installed packages, or named as `package:attribute`.
 
-    Only what is asked for is imported. The names are the built-in ones and the declared ones; a
-    `package:attribute` is no name of the list, and found all the same. A built-in name goes before
-    a declared one.
+    Entries are imported on access. Iterating gives the built-in and the declared names; a
+    `package:attribute` can be looked up, but is not listed. A built-in name takes precedence over a
+    declared one.
     """
 
     def __init__(self, group: str, kind: type[EntryT], built_in: Mapping[str, EntryT]) -> None:
-        """Begin with what is built in.
+        """Start with the built-in entries.
 
         Args:
-            group: Of the entry points that packages declare, e.g. "rrl.networks".
-            kind: What each entry is.
+            group: Group of the entry points, e.g. "rrl.networks".
+            kind: Type of the entries.
             built_in: Name -> entry.
         """
         self._group = group
@@ -139,9 +138,9 @@ class Registry(MutableMapping[str, EntryT], Generic[EntryT]):
         """The entry of a name.
 
         Raises:
-            KeyError: There is none.
-            ValueError: It is code of another package that was not allowed, cannot be imported, or
-                is something else.
+            KeyError: There is no such entry.
+            ValueError: It is code of another package that is not allowed, cannot be imported, or
+                has the wrong type.
         """
         known = {**self._imported, **self._entries}
         if name in known:
@@ -164,11 +163,11 @@ class Registry(MutableMapping[str, EntryT], Generic[EntryT]):
 
     @property
     def imported(self) -> Mapping[str, EntryT]:
-        """The entries that nothing has to be imported for any more."""
+        """The entries that are already imported."""
         return {**self._entries, **self._imported}
 
     def __contains__(self, name: object) -> bool:
-        """Whether there may be an entry of that name; nothing is imported."""
+        """Whether there may be an entry of that name; imports nothing."""
         is_known = name in self._entries or name in self._declared
         return is_known or (isinstance(name, str) and is_reference(name))
 
@@ -177,7 +176,7 @@ class Registry(MutableMapping[str, EntryT], Generic[EntryT]):
         return iter(dict.fromkeys([*self._entries, *self._declared]))
 
     def __len__(self) -> int:
-        """How many names there are."""
+        """The number of names."""
         return sum(1 for _ in self)
 
     def __setitem__(self, name: str, entry: EntryT) -> None:
@@ -185,5 +184,5 @@ class Registry(MutableMapping[str, EntryT], Generic[EntryT]):
         self._entries[name] = entry
 
     def __delitem__(self, name: str) -> None:
-        """Take away what was added."""
+        """Remove an added entry."""
         del self._entries[name]

@@ -1,4 +1,4 @@
-"""Numbers and words that settings may have: one check and one wording for all of them."""
+"""Checks of settings' numbers and words, with the same wording for all."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ _BOUNDS = {
     "most": ("at most", operator.le),
     "below": ("below", operator.lt),
 }
-"""How each bound is worded, and what holds of a number and the bound."""
+"""The wording of each bound, and its comparison of a number with the bound."""
 
 
 def check_range(name: str, value: float, **bounds: float) -> None:
     """Refuse a number that is not finite or lies outside its bounds.
 
     Args:
-        name: What the number is, for the message.
+        name: Name of the number, for the message.
         value: The number.
-        bounds: `least` and `most`, which are allowed, `above` and `below`, which are not.
+        bounds: Inclusive bounds `least` and `most`, exclusive bounds `above` and `below`.
 
     Raises:
-        ValueError: It is outside; says what is allowed.
+        ValueError: It is out of range; names the allowed range.
     """
     fits = all(_BOUNDS[kind][1](value, bound) for kind, bound in bounds.items())
     if not math.isfinite(value) or not fits:
@@ -34,7 +34,7 @@ def check_range(name: str, value: float, **bounds: float) -> None:
 
 
 def check_ranges(record: object, *fields: str, **bounds: float) -> None:
-    """Refuse a record with a field out of range; None stands. Bounds as of `check_range`."""
+    """Refuse a record with a field out of range; None is accepted. Bounds as in `check_range`."""
     for field in fields:
         value = getattr(record, field)
         if value is not None:
@@ -42,7 +42,7 @@ def check_ranges(record: object, *fields: str, **bounds: float) -> None:
 
 
 def check_known(record: object, field: str, known: Collection[str]) -> None:
-    """Refuse a record with a word that is not known; None stands."""
+    """Refuse a record with an unknown word; None is accepted."""
     value = getattr(record, field)
     if value is not None and value not in known:
         raise ValueError(f"{field} is {value!r}; known are {', '.join(known)}")

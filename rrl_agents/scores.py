@@ -1,4 +1,4 @@
-"""Normalised scores, and how sure a mean is.
+"""Normalised scores, and confidence intervals of means.
 
 Returns are undiscounted sums of raw rewards per episode.
 """
@@ -11,11 +11,11 @@ from collections.abc import Sequence
 import numpy as np
 
 BOOTSTRAP_RESAMPLES = 10_000
-"""Resamples behind an interval; its ends then move by about 1% of its width between seeds."""
+"""Resamples per interval; its ends then vary by about 1% of its width between seeds."""
 
 
 def check_scale(random_return: float, teacher_return: float) -> None:
-    """Refuse a teacher that a score cannot be measured by.
+    """Refuse a teacher that cannot serve as the scale of scores.
 
     Args:
         random_return: Mean return of the uniformly random policy.
@@ -64,7 +64,7 @@ def mean_and_interval(returns: Sequence[float]) -> tuple[float, float, float]:
     """Mean of the returns of one game with its 95% percentile-bootstrap interval (Efron, 1979).
 
     For one game and one run this is rliable's stratified bootstrap (Agarwal et al., 2021,
-    arXiv:2108.13264): there is one stratum. The same returns give the same interval.
+    arXiv:2108.13264): there is one stratum. The same returns always give the same interval.
 
     Args:
         returns: Return of each episode, at least one.

@@ -1,4 +1,4 @@
-"""What a policy of somebody else's must have to be a teacher: observations in, scores out.
+"""The interface of a Python policy that serves as a teacher: observations in, scores out.
 
     class MyTeacher:
         name, game, version = "ppo-breakout", "breakout", "2024-05-01"
@@ -12,8 +12,8 @@
 
     rrl teacher serve --checkpoint my_package:make_teacher
 
-Only the attributes count: a package need not import this one. B is the rows of a batch, any number
-from 1, A the actions.
+Only the attributes matter: your package need not import this one. B is the number of rows in a
+batch, at least 1; A the number of actions.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ class ScoringPolicy(Protocol):
 
     Attributes:
         name: Human-readable name.
-        game: Game or task it plays, e.g. "breakout"; "unknown" where that is left to the user.
-        version: What the answers depend on: the same version must give the same answers.
+        game: Game or task it plays, e.g. "breakout"; "unknown" leaves it to the user.
+        version: Identifies the answers: the same version must always give the same answers.
         num_actions: Number of actions A; scores come in the environment's order of actions.
         observation_shape: Shape of one observation, e.g. (84, 84, 4) with the oldest frame first,
             or (8,).
-        observation_dtype: Type of one element as it is observed, unscaled: "uint8" or "float32".
-        output: What the scores are: "q_values", expected returns, or "logits" of the policy.
-        temperature: What divides logits before the softmax, above 0, None for 1; None for Q-values.
+        observation_dtype: Type of the raw, unscaled observations: "uint8" or "float32".
+        output: Kind of scores: "q_values", expected returns, or "logits" of the policy.
+        temperature: Divides logits before the softmax, above 0, None for 1; None for Q-values.
     """
 
     name: str
@@ -51,11 +51,12 @@ class ScoringPolicy(Protocol):
     def evaluate(self, observations: NDArray[Any]) -> NDArray[np.float32]:
         """Score every action.
 
-        Called by one thread at a time. Rows are independent: what else is in the batch must not
-        change a row's scores. A probability of 0 is a large negative logit, not minus infinity.
+        Called by one thread at a time. Rows are independent: a row's scores must not depend on the
+        rest of the batch. Represent a probability of 0 by a large negative logit, not minus
+        infinity.
 
         Args:
-            observations: [B, *observation_shape] of `observation_dtype`, the callee's to change.
+            observations: [B, *observation_shape] of `observation_dtype`, which may be modified.
 
         Returns:
             float32 [B, A], finite.

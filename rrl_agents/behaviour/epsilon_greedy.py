@@ -16,7 +16,7 @@ from rrl_agents.networks.registry import QNetwork, action_values
 from rrl_agents.types import Params
 
 Policy = Callable[[Params, NDArray[np.generic], int, float], tuple[jax.Array, jax.Array]]
-"""Acts in N states at once.
+"""Chooses actions for N states at once.
 
 Of the network's parameters, observations uint8 [N, H, W, ..., stack] with the oldest frame first, a
 seed in [0, 2^32) that is a fresh one for each call, and the exploration rate in [0, 1], it makes
@@ -29,7 +29,7 @@ def epsilon_greedy(key: jax.Array, values: jax.Array, epsilon: ArrayLike) -> jax
 
     Args:
         key: JAX random key.
-        values: float32 [A], action values; of equal best actions the first is taken.
+        values: float32 [A], action values; the first of several equally good actions is taken.
         epsilon: float32 [], in [0, 1].
 
     Returns:
@@ -45,11 +45,11 @@ def epsilon_greedy(key: jax.Array, values: jax.Array, epsilon: ArrayLike) -> jax
 def make_policy(network: QNetwork) -> Policy:
     """Compile the epsilon-greedy policy of an action-value network; one compilation per N.
 
-    Noisy networks act by noisy values, one noise for each call: they explore by it, too.
+    Noisy networks act on noisy values, one noise sample per call, which is how they explore.
     """
 
-    # The key is made and axes are moved in the compiled function: each costs as much outside of it
-    # as a small network's forward pass of one state.
+    # The compiled function makes the key and moves the axes: outside of it, each costs as much as a
+    # small network's forward pass for one state.
     @functools.partial(jax.jit, static_argnames="axes")
     def compiled(
         params: Params,
@@ -78,9 +78,9 @@ def make_policy(network: QNetwork) -> Policy:
 
 
 def _as_stored(array: NDArray[np.generic]) -> tuple[NDArray[np.generic], tuple[int, ...]]:
-    """The array with its axes in the order of memory, and the axes that bring it back.
+    """The array with its axes in memory order, and the axes that restore it.
 
-    JAX copies an array whose axes were moved element by element, one that is contiguous at once.
+    JAX copies a transposed array element by element, but a contiguous one in one go.
     """
     order = sorted(range(array.ndim), key=lambda axis: -array.strides[axis])
     back = sorted(range(array.ndim), key=order.__getitem__)

@@ -1,6 +1,7 @@
-"""Whose turn it is: a guide rolls in, then the student acts, or both by lot (JSRL).
+"""Decides who acts: a guide rolls in, then the student acts, or both at random (JSRL).
 
-Uchendu et al., 2022, arXiv:2204.02372. Numpy and one generator: the caller holds both policies.
+Uchendu et al., 2022, arXiv:2204.02372. Uses NumPy and one random generator; the caller holds both
+policies.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from numpy.typing import NDArray
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Guide:
-    """How much of the play a guide takes over.
+    """How much a guide plays.
 
     Attributes:
-        horizon: `actor_steps -> K`, the longest roll-in of an episode that begins now, decisions.
+        horizon: `actor_steps -> K`, the longest roll-in of an episode that starts now, in
+            decisions.
         share: `actor_steps -> probability` that the guide takes a step after the roll-in.
     """
 
@@ -25,12 +27,12 @@ class Guide:
     share: Callable[[int], float]
 
     def is_over(self, actor_steps: int) -> bool:
-        """Whether the student plays alone from here on: both schedules only fall."""
+        """Whether the student plays alone from now on: both schedules only decrease."""
         return self.horizon(actor_steps) == 0 and self.share(actor_steps) == 0.0
 
 
 class GuideTurns:
-    """Keeps count of the roll-ins of N environments.
+    """Counts the roll-ins of N environments.
 
     Args:
         guide: The schedules.
@@ -44,14 +46,14 @@ class GuideTurns:
     def next(
         self, episode_start: NDArray[np.bool_], actor_steps: int, random: np.random.Generator
     ) -> NDArray[np.bool_]:
-        """Decide whose step this is, and count it.
+        """Decide who takes this step, and count it.
 
         Args:
             episode_start: bool [N], the observation is the first of an episode: its roll-in is
                 drawn, uniformly from 1 to K, as in the released code of Agarwal et al., 2022; 0
                 where K is 0.
             actor_steps: Clock of the schedules.
-            random: Where the draws come from.
+            random: Source of the random draws.
 
         Returns:
             bool [N], where the guide acts.

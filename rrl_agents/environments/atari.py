@@ -5,8 +5,8 @@ One decision lasts four emulator frames; a frame is the maximum of the last two 
 Actions are sticky with probability 0.25, the minimal action set is used, an episode ends at game
 over only, and there are no no-op starts. Rewards stay raw: training clips them, scores do not.
 
-The emulators run in ale-py's C++ threads. Pixels, rewards and ends equal Dopamine's
-AtariPreprocessing but for frames of terminal steps, which Dopamine itself calls invalid.
+The emulators run in ale-py's C++ threads. Pixels, rewards and ends equal those of Dopamine's
+AtariPreprocessing, except for frames of terminal steps, which Dopamine itself marks invalid.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Station keeping by a stratospheric balloon (Bellemare et al., 2020): the package's simulator.
+"""Station keeping with a stratospheric balloon (Bellemare et al., 2020): the package's simulator.
 
 The Balloon Learning Environment (Greaves et al., 2021). A balloon rides the wind at an altitude of
 its choice and is to stay within 50 km of a station: it goes down (0), stays (1) or goes up (2), a
@@ -8,7 +8,7 @@ halved every 100 km; going down on scarce power costs up to 35% of it. A flight 
 when the balloon bursts, runs out of power or falls to zero pressure; the protocol cuts it off after
 960 decisions, two days.
 
-The package was written for older libraries. What this module works around is named where it does.
+The package was written for older libraries; comments name what this module works around.
 """
 
 from __future__ import annotations
@@ -80,9 +80,9 @@ class Balloon(gymnasium.Env[NDArray[np.float32], np.int64]):
 
     @functools.cached_property
     def _flight(self) -> Any:
-        """Made with the first flight: it computes with JAX, after which no process may fork.
+        """The simulator, made for the first flight: it uses JAX, after which no process may fork.
 
-        A launcher makes environments to see their shapes, and then starts processes.
+        A launcher makes environments only for their shapes, and then starts processes.
         """
         return _package_environment()
 
@@ -124,9 +124,9 @@ def package_file(*parts: str) -> Path:
 
 @contextlib.contextmanager
 def _older_libraries() -> Iterator[None]:
-    """JAX's random numbers as the package's wind was made with, and one thread of BLAS.
+    """Use the JAX random numbers that the package's wind was made with, and one BLAS thread.
 
-    The matrices of the wind's model are small: more threads cost twice as much as they help.
+    The wind model's matrices are small: more threads cost twice as much as they help.
     """
     with jax.threefry_partitionable(False), _thread_pools().limit(limits=1, user_api="blas"):
         yield
@@ -141,11 +141,11 @@ def _thread_pools() -> Any:
 
 
 def _package_environment() -> Any:
-    """The package's own environment, without its registry, which imports all its agents."""
+    """The package's environment, without its registry, which would import all its agents."""
     with package_imports():
         from balloon_learning_environment.env import balloon_env
 
-        # Lazily imported otherwise, at the first reset.
+        # Otherwise imported lazily, at the first reset.
         importlib.import_module("tensorflow_probability.substrates.jax.distributions")
         balloon_shortcuts.install()
     with _older_libraries():
@@ -154,7 +154,7 @@ def _package_environment() -> Any:
 
 @contextlib.contextmanager
 def package_imports() -> Iterator[None]:
-    """Where modules of the package can be imported: it was written for older libraries.
+    """A block in which the package, written for older libraries, can be imported.
 
     Raises:
         ValueError: the package is not installed.
@@ -166,17 +166,17 @@ def package_imports() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _without_tensorflow() -> Iterator[None]:
-    """Have the package open the wind's model as a file, and log nothing to TensorBoard.
+    """Make the package open the wind model as a plain file, and log nothing to TensorBoard.
 
-    For these two it imports the whole of TensorFlow, 7 s of CPU; TensorFlow Probability, which it
-    needs, does so where it can, and serves without.
+    For these two it imports all of TensorFlow, 7 s of CPU. TensorFlow Probability, which it needs,
+    imports TensorFlow if present but works without it.
     """
     files: Any = types.ModuleType(f"{_PACKAGE}.models.models")
     files.load_offlineskies22 = package_file("models", "offlineskies22_decoder.msgpack").read_bytes
     logs: Any = types.ModuleType("flax.metrics.tensorboard")
     logs.SummaryWriter = object
-    # The import system takes None for a module that is not there. TensorFlow is hidden where it is
-    # there, too: TensorFlow Probability refuses to serve beside an older one.
+    # The import system treats None as a missing module. This also hides an installed TensorFlow:
+    # TensorFlow Probability refuses to work with an older one.
     others: dict[str, Any] = {"tensorflow": None, files.__name__: files, logs.__name__: logs}
     found = {name: sys.modules[name] for name in others if name in sys.modules}
     sys.modules.update(others)
@@ -190,10 +190,10 @@ def _without_tensorflow() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _in_silence() -> Iterator[None]:
-    """Import the package without a notice that Gym is old, and warnings of old functions."""
+    """Import the package without Gym's deprecation notice and warnings about old functions."""
     with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")
-        # It has filters of its own, which come before ours.
+        # It has its own warning filters, which take precedence over ours.
         importlib.import_module("gym")
         warnings.simplefilter("ignore")
         yield
@@ -201,7 +201,7 @@ def _in_silence() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _hashable_defaults() -> Iterator[None]:
-    """Have dataclasses take the package's defaults.
+    """Make dataclasses accept the package's defaults.
 
     From Python 3.11 on, a default whose class defines `__eq__` without `__hash__` counts as mutable
     and is refused. The package has such units of length and time, which do not change.

@@ -1,4 +1,4 @@
-"""Players of the balloon to measure others by, as policies: StationSeeker, and random play.
+"""Reference policies for the balloon: StationSeeker, and random play.
 
 Both are teachers by name, `BLE/station_seeker` and `BLE/random`: they can be served, evaluated,
 and learned from.
@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from rrl_agents.environments.balloon import NUM_ACTIONS, OBSERVATION_SIZE, package_imports
 
 _IMPOSSIBLE = -1e4
-"""Logit of an action that is not taken."""
+"""Logit of an action that is never taken."""
 
 
 class _Player:
-    """What both have as policies (`rrl_agents.teacher_policy_interface`)."""
+    """The attributes of a policy (`rrl_agents.teacher_policy_interface`)."""
 
     game = "balloon"
     num_actions, observation_shape, observation_dtype = NUM_ACTIONS, (OBSERVATION_SIZE,), "float32"
@@ -29,7 +29,8 @@ class _Player:
 class StationSeeker(_Player):
     """The controller that flew Loon's balloons before learned ones did (Bellemare et al., 2020).
 
-    It scores the wind at every altitude, and goes for the best one. The package's own.
+    It scores the wind at every altitude and moves to the best one. The implementation is the
+    package's.
     """
 
     name, version = "StationSeeker", "1.0.1"
@@ -41,7 +42,7 @@ class StationSeeker(_Player):
         return StationSeekerAgent(NUM_ACTIONS, (OBSERVATION_SIZE,))
 
     def evaluate(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
-        """0 for the action that it takes, impossible for others: float32 [B, 3]."""
+        """Logits float32 [B, 3]: 0 for the chosen action, impossible for the others."""
         logits = np.full((len(observations), NUM_ACTIONS), _IMPOSSIBLE, np.float32)
         for row, observation in zip(logits, observations, strict=True):
             row[self._controller.pick_action(observation)] = 0.0
@@ -49,7 +50,7 @@ class StationSeeker(_Player):
 
 
 class Random(_Player):
-    """All actions alike."""
+    """All actions are equally likely."""
 
     name, version = "random", "1"
 

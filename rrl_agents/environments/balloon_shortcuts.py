@@ -1,8 +1,8 @@
-"""The balloon's flight for a fraction of the CPU: cheaper functions in the package's place.
+"""Balloon flights for a fraction of the CPU: cheaper replacements for the package's functions.
 
 A flight of the Balloon Learning Environment takes 13 to 20 s of CPU, most of it overhead: NumPy's
 functions on single numbers, scikit-learn's checks around a small Gaussian process, SciPy's around
-an interpolation, the same wind asked for twice. Each function here returns what the package's
+an interpolation, the same wind computed twice. Each function here returns what the package's
 returns, up to the rounding of float64; `tests/unit/environments/test_balloon.py` compares them.
 Lengths are in metres, pressures in pascals, times in seconds, winds in metres per second.
 """
@@ -20,15 +20,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 _LENGTHS = np.array([357_000.0, 357_000.0, 326.0, 34_560.0])
-"""Metres, metres, pascals, seconds over which the wind's errors are alike (`wind_gp`)."""
+"""Length scales of the wind's errors: metres, metres, pascals, seconds (`wind_gp`)."""
 
 _VARIANCE, _NOISE_VARIANCE = 3.6**2, 0.05
-"""Of a forecast's error, and of a measurement's, in (m/s)^2 (`wind_gp`)."""
+"""Variance of a forecast's error and of a measurement's, in (m/s)^2 (`wind_gp`)."""
 
 _EARTH_RADIUS = 6_371_000.0
 
 _MOST_MEASUREMENTS = 150
-"""More than the 120 of the last 6 hours, all that the package's Gaussian process looks at."""
+"""More than the 120 of the last 6 hours, which are all that the package's Gaussian process uses."""
 
 _TOLERANCE = 1e-5
 """A speed, or a distance, that has no direction (`features`)."""
@@ -37,7 +37,7 @@ _UNREACHABLE = (0.0, 1.0, 1.0)
 
 
 def install() -> None:
-    """Put them in the package's place; twice does no harm."""
+    """Install the replacements; safe to call twice."""
     from balloon_learning_environment.env import (
         features,
         generative_wind_field,
@@ -76,7 +76,7 @@ def install() -> None:
 
 
 def _replace(owner: type, name: str, function: Any) -> None:
-    """Keep the package's own function as `replaced`; the new one takes it first."""
+    """Keep the package's function as `replaced`; the new function gets it as its first argument."""
     original = getattr(owner, name)
 
     @functools.wraps(function)
@@ -88,13 +88,13 @@ def _replace(owner: type, name: str, function: Any) -> None:
 
 
 def _replacing(original: Any, function: Any) -> Any:
-    """A function that keeps the package's own as `replaced`."""
+    """A function that keeps the package's function as `replaced`."""
     function.replaced = original
     return function
 
 
 def _scalar_numpy() -> Any:
-    """NumPy, with functions of single Python numbers for those that physics and sun use."""
+    """NumPy, with functions for single Python numbers where physics and sun use them."""
     return types.SimpleNamespace(
         **{
             **vars(np),
@@ -115,7 +115,7 @@ def _scalar_numpy() -> Any:
 
 
 def _clip(value: Any, a_min: Any, a_max: Any) -> Any:
-    """A number, or a quantity with a unit, held within two bounds; None is no bound."""
+    """Clip a number, or a quantity with a unit, to two bounds; None for no bound."""
     if a_min is not None and value < a_min:
         return a_min
     return a_max if a_max is not None and value > a_max else value
@@ -133,7 +133,7 @@ def _spline(interpolation: Any) -> Any:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Angle:
-    """What the package asks of an S2 angle."""
+    """The part of an S2 angle that the package uses."""
 
     radians: float
 
@@ -144,7 +144,7 @@ class _Angle:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Place:
-    """What the package asks of an S2 place."""
+    """The part of an S2 point that the package uses."""
 
     latitude: _Angle
     longitude: _Angle
@@ -158,7 +158,7 @@ class _Place:
 
 
 def _latlng_from_offset(center_latlng: Any, x: Any, y: Any) -> _Place:
-    """The place at some metres east and north of another, on a sphere: the direct problem."""
+    """The point some metres east and north of another on a sphere (the direct problem)."""
     heading = math.atan2(x.meters, y.meters)
     angle = math.hypot(x.meters, y.meters) / _EARTH_RADIUS
     latitude = center_latlng.lat().radians
@@ -171,9 +171,10 @@ def _latlng_from_offset(center_latlng: Any, x: Any, y: Any) -> _Place:
 
 
 def _solar_calculator(latlng: Any, time: datetime.datetime) -> tuple[float, float, float]:
-    """Elevation and azimuth of the sun in degrees, and its flux in W/m^2, as NOAA has them.
+    """Elevation and azimuth of the sun in degrees, and its flux in W/m^2, by NOAA's formulas.
 
-    Most of the work is for the time alone: steps, and the search for the next sunrise, share it.
+    Most of the work depends on the time only, so steps and the search for the next sunrise share
+    it.
     """
     sin_declination, cos_declination, equation_of_time, fraction_of_day, flux = _sun(time)
     latitude, longitude = latlng.lat().radians, latlng.lng().degrees
@@ -195,7 +196,7 @@ def _solar_calculator(latlng: Any, time: datetime.datetime) -> tuple[float, floa
 
 
 def _refraction(elevation: float) -> float:
-    """By how many seconds of arc the air lifts the sun at an elevation in degrees."""
+    """Atmospheric refraction, in arc seconds, at an elevation in degrees."""
     if elevation > 85.0:
         return 0.0
     tangent = math.tan(math.radians(elevation))
@@ -209,7 +210,7 @@ def _refraction(elevation: float) -> float:
 
 @functools.lru_cache(maxsize=4096)
 def _sun(time: datetime.datetime) -> tuple[float, float, float, float, float]:
-    """What depends on the time alone, which is in UTC.
+    """The quantities that depend on the time only, which is in UTC.
 
     Returns:
         Sine and cosine of the sun's declination; the equation of time in minutes; the fraction of
@@ -245,7 +246,7 @@ def _sun(time: datetime.datetime) -> tuple[float, float, float, float, float]:
 
 
 def _atmosphere_of_numbers(original: Any, self: Any, key: Any) -> None:
-    """Python numbers in place of NumPy's, which cost several times as much one by one."""
+    """Use Python numbers instead of NumPy scalars, which are several times as slow."""
     original(self, key)
     for name in ("_HEIGHT_TRANSITIONS", "_lapse_rates"):
         setattr(self, name, np.asarray(getattr(self, name)).tolist())
@@ -256,7 +257,7 @@ def _atmosphere_of_numbers(original: Any, self: Any, key: Any) -> None:
 def _ground_truth_once(
     original: Any, self: Any, x: Any, y: Any, pressure: float, elapsed_time: Any
 ) -> Any:
-    """A step begins where the last one ended, and asks for the wind there twice."""
+    """Reuse the wind at the start of a step, which was computed at the end of the last one."""
     where = (self.field, x.meters, y.meters, float(pressure), elapsed_time)
     last = getattr(self, "_last_ground_truth", None)
     if last is None or last[0][0] is not where[0] or last[0][1:] != where[1:]:
@@ -298,7 +299,7 @@ def _winds(field: Any, points: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def _cell(grid: NDArray[np.float32], value: float) -> tuple[int, float]:
-    """Which interval of an ascending grid a value is in, and how far into it, from 0 to 1."""
+    """The interval of an ascending grid that holds a value, and the position in it, from 0 to 1."""
     index = min(max(int(np.searchsorted(grid, value, side="right")) - 1, 0), len(grid) - 2)
     low, high = float(grid[index]), float(grid[index + 1])
     return index, (value - low) / (high - low)
@@ -339,7 +340,7 @@ def _query_batch(
 
 
 def _covariance(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Of the forecast's errors at N places and at M others, [N, M]."""
+    """Covariance of the forecast's errors at N points and M others, [N, M]."""
     from scipy.spatial.distance import cdist
 
     distances: NDArray[np.float64] = cdist(one / _LENGTHS, other / _LENGTHS)

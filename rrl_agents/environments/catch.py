@@ -8,7 +8,7 @@ in a uniformly random column one decision later. An episode ends after its last 
 Known values, per ball: every column can be reached in time, so the best return is +1; the paddle of
 a policy that does not look is under the ball with probability 1/5, so its return is 2/5 - 1 = -0.6.
 
-It costs next to nothing and has exact answers: for tests and trial runs of the whole system.
+It is cheap and its values are known exactly, which suits tests and trial runs of the whole system.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Names of games: "ms_pacman" (ale-py's ROMs) and "MsPacman" (papers) are the same game.
 
-An environment of Gymnasium is named by its id, "CartPole-v1", or by what makes it,
+A Gymnasium environment is named by its id, "CartPole-v1", or by the function that makes it,
 "my_package:make_env".
 """
 
@@ -21,7 +21,7 @@ MINATAR_GAMES = ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
 """MinAtar's games, as its modules are called."""
 
 MULTIPLAYER_ROMS = frozenset({"combat", "joust", "maze_craze", "warlords"})
-"""Games that need two players or more: for one, the emulator ends the whole process."""
+"""Games that need two or more players: with one, the emulator ends the whole process."""
 
 _SEPARATORS = str.maketrans("", "", "_- ")
 _MOST_NAMES = 5
@@ -43,7 +43,7 @@ def rom_names() -> tuple[str, ...]:
 
 
 def known_game(game: str, games: Iterable[str]) -> str:
-    """The one of an environment's games that a spelling means.
+    """Find the game that a spelling means.
 
     Args:
         game: The game in snake_case, CamelCase, or with hyphens or blanks.
@@ -62,7 +62,7 @@ def known_game(game: str, games: Iterable[str]) -> str:
 
 
 def find_name(game: str, names: Iterable[str]) -> str | None:
-    """The one of `names` that is a spelling of `game`; None when there is none."""
+    """The name among `names` that is a spelling of `game`; None if there is none."""
     return next((name for name in names if name_key(name) == name_key(game)), None)
 
 
@@ -82,7 +82,7 @@ def folder_name(game: str) -> str:
 
 
 def gymnasium_task(game: str) -> str:
-    """What an environment of Gymnasium is called.
+    """The name of a Gymnasium environment.
 
     Args:
         game: Its id, "package:id" of one that importing a package registers, or "package:function".
@@ -91,7 +91,7 @@ def gymnasium_task(game: str) -> str:
         The id without the package, or "package:function".
 
     Raises:
-        ValueError: When it is neither; whether there is one, is found out when it is made.
+        ValueError: When it is neither. Making the environment checks whether it exists.
     """
     if plugins.is_reference(game):
         return game
@@ -104,7 +104,7 @@ def gymnasium_task(game: str) -> str:
 
 
 def name_key(game: str) -> str:
-    """What all spellings of a game have in common: "Ms-Pacman" and "ms pacman" are it, too."""
+    """A key that all spellings of a game share, e.g. "Ms-Pacman" and "ms pacman"."""
     return game.translate(_SEPARATORS).lower()
 
 

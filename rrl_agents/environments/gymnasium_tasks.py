@@ -1,14 +1,14 @@
-"""Any environment of Gymnasium: by its id, or made by a function of the user's own package.
+"""Gymnasium environments, by id or made by a function in the user's own package.
 
-    CartPole-v1                       an id that Gymnasium itself has
+    CartPole-v1                       an id of Gymnasium itself
     minigrid:MiniGrid-Empty-5x5-v0    an id that importing a package registers
     my_package:make_env               a function without arguments, or a class, that makes one
 
 Observations are a Box of uint8 or floats with one to three axes, or Discrete, which becomes a
 float32 vector with a 1 at the number. Actions are Discrete. An image is made gray, resized and
 stacked by Gymnasium's own wrappers where the settings say so; the time limit is the environment's
-own unless they set one. Importing and making an environment runs its code: only what the user has
-named is (`rrl_agents.plugins`).
+own unless they set one. Importing and making an environment runs its code, so only what the user
+has named is imported (`rrl_agents.plugins`).
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ BOUNDS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "Acrobot-v1": ((-1.0,) * 4 + (-5.0,) * 2, (1.0,) * 4 + (5.0,) * 2),
     "MountainCar-v0": ((-1.2, -0.07), (0.6, 0.07)),
 }
-"""What perceptrons see as -1 and as +1: Dopamine's bounds of classic control."""
+"""Values that MLPs see as -1 and +1: Dopamine's bounds for classic control."""
 
 _DRAWN = "rgb_array"
-"""The render mode of environments that give what they draw as an array."""
+"""The render mode that returns an array."""
 
 _WRAP = (
     "write a function that wraps the environment, and give it as --environment.game "
@@ -52,16 +52,16 @@ def make_gymnasium(config: EnvironmentConfig, num_envs: int, _: int) -> VectorEn
     """N environments of one id or one function.
 
     Raises:
-        ValueError: There is no such environment, it fails, or its spaces are none that students
-            here learn with; says what to wrap.
+        ValueError: There is no such environment, it fails, or its spaces are unsupported; says
+            which wrapper helps.
     """
     return _made_one_by_one(config, num_envs, draws=False)
 
 
 def make_drawing_gymnasium(config: EnvironmentConfig, num_envs: int, _: int) -> VectorEnvironment:
-    """The same, drawing themselves where they can; errors as `make_gymnasium`.
+    """As `make_gymnasium`, with environments that render if they can.
 
-    A function of one's own package says by itself whether what it makes draws.
+    A function in the user's package decides itself whether its environment renders.
     """
     return _made_one_by_one(config, num_envs, draws=True)
 
@@ -81,7 +81,7 @@ def _made_one_by_one(config: EnvironmentConfig, num_envs: int, *, draws: bool) -
 
 
 def code_of(config: EnvironmentConfig) -> str:
-    """What says which code is played: module, class, and a digest of its file."""
+    """Identifies the environment's code: module, class, and a digest of its file."""
     environment = _made(config)
     kind = type(environment.unwrapped)
     environment.close()
@@ -91,7 +91,7 @@ def code_of(config: EnvironmentConfig) -> str:
 
 
 def _single(config: EnvironmentConfig, *, draws: bool) -> gymnasium.Env[Any, Any]:
-    """One environment, with frames and actions as students take them."""
+    """One environment, with supported frames and actions."""
     environment = _with_discrete_actions(_made(config, draws=draws), config.game)
     if config.grayscale:
         _check_image(environment, config.game, "grayscale", axes=(3,))
@@ -137,7 +137,7 @@ def _made(config: EnvironmentConfig, *, draws: bool = False) -> gymnasium.Env[An
 def _with_discrete_actions(
     environment: gymnasium.Env[Any, Any], game: str
 ) -> gymnasium.Env[Any, Any]:
-    """The same with actions 0 .. A - 1."""
+    """The environment with actions 0 .. A - 1."""
     space = environment.action_space
     if not isinstance(space, spaces.Discrete):
         raise ValueError(
@@ -153,7 +153,7 @@ def _with_discrete_actions(
 
 
 def _with_frames(environment: gymnasium.Env[Any, Any], game: str) -> gymnasium.Env[Any, Any]:
-    """The same with frames of uint8 or float32."""
+    """The environment with frames of uint8 or float32."""
     space = environment.observation_space
     if isinstance(space, spaces.Discrete):
         one_hot = wrappers.FlattenObservation(environment)

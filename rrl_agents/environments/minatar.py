@@ -43,10 +43,10 @@ def make_minatar(config: EnvironmentConfig, num_envs: int, _: int) -> VectorEnvi
 
 
 class _MinAtarGame(gymnasium.Env[NDArray[np.uint8], np.int64]):
-    """What `minatar.Environment` makes of a game's rules.
+    """The equivalent of `minatar.Environment`.
 
     Args:
-        rules: Of one game, used by no other: an `Env` of the package's modules.
+        rules: A game's rules, not shared: an `Env` of the package's modules.
         sticky_action_probability: In [0, 1].
     """
 

@@ -1,8 +1,8 @@
-"""Environments by name: what a config may say, what an actor or evaluator plays, and its scores.
+"""Environments by name: their configs, how to make them, and their random returns.
 
-Each is one entry of `ENVIRONMENTS`. What is played is imported when it is: ale-py, Gymnasium and
-MinAtar take their time. Packages declare theirs, each an `Environment`, in the group
-`rrl.environments` of entry points.
+Each is one entry of `ENVIRONMENTS`. Libraries are imported on first use, because ale-py, Gymnasium
+and MinAtar are slow to import. Other packages declare theirs, each an `Environment`, in the entry
+point group `rrl.environments`.
 """
 
 from __future__ import annotations
@@ -28,29 +28,30 @@ _MAX_SIDE = 1_024
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EnvironmentConfig:
-    """What is played.
+    """The environment to play.
 
     Attributes:
-        name: "atari", "minatar", "balloon", "gymnasium" for all that Gymnasium makes, "catch" for
+        name: "atari", "minatar", "balloon", "gymnasium" for any Gymnasium environment, "catch" for
             tests and trial runs, or the name or package:attribute of an `Environment` of another
             package.
-        game: Game in snake_case or CamelCase; "balloon" and "catch" ignore it. Of "gymnasium"
-            an id ("LunarLander-v3"), package:id of one that importing the package registers, or
-            package:function of your own, called without arguments.
-        max_episode_steps: Decisions after which an episode is cut off; None for the environment's
+        game: The game in snake_case or CamelCase; "balloon" and "catch" ignore it. For "gymnasium":
+            an id ("LunarLander-v3"), package:id for one that importing the package registers, or
+            package:function, a function of yours without arguments that makes the environment.
+        max_episode_steps: Decisions after which an episode is truncated; None for the environment's
             own limit (Atari: 27,000; MinAtar: 5,000; balloon: 960; Catch: none).
-        sticky_action_probability: Probability that Atari or MinAtar repeats the last action, in
-            [0, 1]; None for that of the papers' protocols, 0.25 of Atari and 0.1 of MinAtar. The
-            others have no sticky actions.
-        clip_rewards: Whether training sees rewards clipped to [-1, 1]; None for the environment's
-            protocol, which clips those of Atari and MinAtar. Returns and scores are raw.
-        random_return: Mean return of the uniformly random policy, the zero of every score; None
-            for the known one, or else for what it is measured to be.
+        sticky_action_probability: Probability that Atari or MinAtar repeats the last action, 0 to
+            1; None for the papers' protocols, 0.25 for Atari and 0.1 for MinAtar. The others have
+            no sticky actions.
+        clip_rewards: Whether training clips rewards to [-1, 1]; None for the environment's
+            protocol, which does so for Atari and MinAtar. Returns and scores are never clipped.
+        random_return: Mean return of the uniformly random policy, which has score 0; None looks it
+            up, or measures it if unknown.
         balls: Balls per episode of Catch.
-        stack_size: Frames in one observation of Catch and Gymnasium; Atari always stacks 4, MinAtar
-            none. An episode starts padded with zeros.
-        grayscale: Whether Gymnasium's images [H, W, 3] are made gray, [H, W].
-        resize: Height and width that Gymnasium's images are scaled to, by area; None keeps theirs.
+        stack_size: Frames stacked in one observation of Catch and Gymnasium, padded with zeros at
+            the start of an episode; Atari always stacks 4, MinAtar none.
+        grayscale: Whether to convert Gymnasium's images [H, W, 3] to gray, [H, W].
+        resize: Height and width to resize Gymnasium's images to, by area interpolation; None keeps
+            their size.
     """
 
     name: str = "atari"
@@ -65,7 +66,7 @@ class EnvironmentConfig:
     resize: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be played."""
+        """Refuse environments that cannot be played."""
         task_name(self.name, self.game)
         check_ranges(self, "sticky_action_probability", least=0, most=1)
         check_ranges(self, "max_episode_steps", "balls", least=1)
@@ -91,48 +92,48 @@ class EnvironmentConfig:
 
     @property
     def episode_steps(self) -> int:
-        """Decisions after which an episode is cut off, the environment's own where not set."""
+        """Decisions after which an episode is truncated; the environment's own by default."""
         own = self.max_episode_steps
         return self.environment.episode_steps if own is None else own
 
     @property
     def sticky_actions(self) -> float:
-        """Probability that an action is repeated, in [0, 1], the environment's own where not set.
+        """Probability that an action is repeated, in [0, 1]; the environment's own by default.
 
-        0 where actions cannot be sticky.
+        0 if actions cannot be sticky.
         """
         own = self.sticky_action_probability
         return self.environment.sticky_action_probability or 0.0 if own is None else own
 
     @property
     def clips_rewards(self) -> bool:
-        """Whether training sees clipped rewards, the environment's own protocol where not set."""
+        """Whether training clips rewards; by default the environment's own protocol decides."""
         return self.environment.clips_rewards if self.clip_rewards is None else self.clip_rewards
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Environment:
-    """One name that an `EnvironmentConfig` may hold.
+    """One entry of `ENVIRONMENTS`.
 
     Attributes:
-        summary: What it is, in one line.
+        summary: One line for lists.
         function: "module:name" of its function `(config, num_envs, num_threads) ->
-            VectorEnvironment`; one whose games are written in Python has no use for threads.
-        random_source: Where the return of the uniformly random policy comes from, in words; the
-            number is in `score_tables`. Empty where there is none.
-        episode_steps: Decisions after which its protocol cuts an episode off; by default never, or
-            as the game itself does.
-        games: Names of its games; empty where it is one game.
-        sticky_action_probability: Of its protocol; None where actions cannot be sticky.
+            VectorEnvironment`; games written in Python ignore the threads.
+        random_source: Origin of the random policy's return, in words; the number is in
+            `score_tables`. Empty if there is none.
+        episode_steps: Decisions after which its protocol truncates an episode; by default none
+            beyond the game's own limit.
+        games: Names of its games; empty if there is only one.
+        sticky_action_probability: Its protocol's probability; None if actions cannot be sticky.
         clips_rewards: Whether its protocol clips the rewards of training to [-1, 1].
-        open_games: How its game is named where there is no list of them; empty where there is.
+        open_games: How to name a game if there is no list of games; else empty.
         has_image_settings: Whether it reads the config's `grayscale` and `resize`.
-        episodes_are_counted: Whether play is so slow, and episodes so much of one length, that runs
-            show their progress in episodes of `episode_steps`, too.
-        steps_are_costly: Whether a step costs so much more than a call that N environments of one
-            game cost no more than one of N games.
-        drawing_function: As `function`, for environments that draw themselves where they can; empty
-            where `function` makes these already, or none does.
+        episodes_are_counted: Whether runs also show their progress in episodes of `episode_steps`,
+            because play is slow and episodes are about equally long.
+        steps_are_costly: Whether steps are so slow that batching them saves nothing: N environments
+            of one game cost no more than one environment of N games.
+        drawing_function: As `function`, for environments that render if they can; empty if
+            `function` makes these already, or none render.
     """
 
     summary: str
@@ -155,7 +156,7 @@ def make_environment(
     """Build N environments.
 
     Args:
-        config: What is played.
+        config: The environment to play.
         num_envs: Number of environments N, at least 1.
         num_threads: Threads of Atari's emulators, at least 1; the others need none.
 
@@ -170,7 +171,7 @@ def make_environment(
 
 
 def make_drawing_environment(config: EnvironmentConfig) -> VectorEnvironment:
-    """Build one environment that draws itself, where it can: see `VectorEnvironment.draw`.
+    """Build one environment that renders, if it can: see `VectorEnvironment.draw`.
 
     Raises:
         ValueError: As `make_environment`.
@@ -183,11 +184,11 @@ def make_drawing_environment(config: EnvironmentConfig) -> VectorEnvironment:
 def known_random_return(config: EnvironmentConfig) -> float | None:
     """Mean return of the uniformly random policy, undiscounted sum of raw rewards.
 
-    The config's own value where it has one. Catch's is exact for whole episodes, Atari's comes from
+    A value in the config takes precedence. Catch's is exact for whole episodes, Atari's comes from
     the papers' table, the others were measured under their own protocols.
 
     Returns:
-        The return; None where it is not known of this game or protocol, and has to be measured.
+        The return; None if it is unknown for this game or protocol and must be measured.
     """
     if config.random_return is not None:
         return config.random_return
@@ -204,14 +205,14 @@ def known_random_return(config: EnvironmentConfig) -> float | None:
 
 
 def random_source(config: EnvironmentConfig) -> str:
-    """Where `known_random_return` comes from, in words."""
+    """Origin of `known_random_return`, in words."""
     if config.random_return is not None:
         return "given in the settings"
     source = config.environment.random_source
     own = dataclasses.replace(config, sticky_action_probability=None, max_episode_steps=None)
     protocol = (own.sticky_actions, own.episode_steps)
     if config.name == "atari" and (config.sticky_actions, config.episode_steps) != protocol:
-        # The other environments refuse what was measured under another protocol.
+        # The other environments refuse numbers measured under another protocol.
         source += (
             f"; of another protocol than these scores: sticky actions {protocol[0]}, episodes of "
             f"up to {protocol[1]:,} steps"
@@ -220,11 +221,11 @@ def random_source(config: EnvironmentConfig) -> str:
 
 
 def task_name(name: str, game: str) -> str:
-    """What is played, in one word: "pong" (of Atari), "minatar_breakout", "CartPole-v1".
+    """The task in one word: "pong" (Atari), "minatar_breakout", "CartPole-v1".
 
     Args:
         name: Name of the environment.
-        game: Its game in any spelling; ignored where it is one game.
+        game: Its game in any spelling; ignored if it has only one.
 
     Raises:
         ValueError: When there is no such environment or game.
@@ -241,13 +242,13 @@ def task_name(name: str, game: str) -> str:
 
 
 def find_task(task: str) -> tuple[str, str]:
-    """Name and game of the environment that `task_name` calls so.
+    """Environment name and game of a task: the inverse of `task_name`.
 
     Args:
-        task: "pong" (of Atari), "minatar_breakout", "CartPole-v1"; an Atari game in any spelling.
+        task: "pong" (Atari), "minatar_breakout", "CartPole-v1"; an Atari game in any spelling.
 
     Raises:
-        ValueError: When no environment can be called so.
+        ValueError: When there is no such task.
     """
     if ":" not in task and task in ENVIRONMENTS and not ENVIRONMENTS[task].games():
         return task, ""
@@ -280,9 +281,9 @@ _BUILT_IN = {
     "minatar": Environment(
         summary="MinAtar's five miniature Atari games: 10x10 grids of object channels",
         function=f"{_HERE}.minatar:make_minatar",
-        # MinAtar has none, and a good policy can play Breakout and Space Invaders without end: an
-        # evaluation would never be done. Twice the length of Freeway, the one game that ends by
-        # the clock.
+        # MinAtar has none, and a good policy can play Breakout and Space Invaders forever, so that
+        # an evaluation would never end. This is twice the length of Freeway, the one game with a
+        # time limit.
         episode_steps=5_000,
         random_source=_MEASURED,
         games=lambda: game_names.MINATAR_GAMES,
@@ -290,7 +291,7 @@ _BUILT_IN = {
         clips_rewards=True,
     ),
     "gymnasium": Environment(
-        summary="any environment of Gymnasium: an array to observe, discrete actions",
+        summary="any Gymnasium environment with array observations and discrete actions",
         function=f"{_HERE}.gymnasium_tasks:make_gymnasium",
         drawing_function=f"{_HERE}.gymnasium_tasks:make_drawing_gymnasium",
         random_source=_MEASURED,
@@ -298,7 +299,7 @@ _BUILT_IN = {
         has_image_settings=True,
     ),
     "balloon": Environment(
-        summary="station keeping by a stratospheric balloon: a vector of 1,099 numbers",
+        summary="station keeping with a stratospheric balloon: vectors of 1,099 numbers",
         function=f"{_HERE}.balloon:make_balloon",
         # Two days of 3 minutes each.
         episode_steps=960,

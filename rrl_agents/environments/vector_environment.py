@@ -1,4 +1,4 @@
-"""What an actor or evaluator plays: N copies of one environment, stepped together.
+"""N copies of one environment, stepped in parallel by an actor or the evaluator.
 
 Each is a vector environment of Gymnasium that starts an episode on the call after the last one's
 end: ale-py's emulators, or N games of one player, stepped one after the other.
@@ -22,18 +22,18 @@ from rrl_agents.types import EnvironmentSpec
 
 
 class Step(NamedTuple):
-    """What one call of `step` gives, one row per environment.
+    """The result of `step`, one row per environment.
 
     Attributes:
         observation: [N, *observation_shape] of the spec's type, oldest frame first; not changed by
             later steps.
         reward: float32 [N], raw (unclipped) reward of the action.
         terminated: bool [N], the episode ended by the game's rules: no bootstrap.
-        truncated: bool [N], the episode was cut off by the step limit: returns bootstrap there.
+        truncated: bool [N], the episode reached the step limit: returns bootstrap there.
         episode_start: bool [N], this observation is the first of a new episode. Its action was
             ignored and there is no transition into it: the call after an end only resets.
-        metrics: Name -> float64 [N], what else an episode is judged by, beside its return: the mean
-            over its steps. From `info["metrics"]` of one environment's step; of most there is none.
+        metrics: Name -> float64 [N], further metrics of an episode besides its return, averaged
+            over its steps. They come from `info["metrics"]` of a step; most environments have none.
     """
 
     observation: NDArray[Any]
@@ -45,7 +45,7 @@ class Step(NamedTuple):
 
 
 class VectorEnvironment:
-    """N environments stepped together, each starting a new episode on the call after an end.
+    """N environments stepped in parallel; each starts a new episode on the call after an end.
 
     Attributes:
         spec: Shapes, actions and limits.
@@ -59,13 +59,13 @@ class VectorEnvironment:
         *,
         has_threads: bool = False,
     ) -> None:
-        """Take the environments.
+        """Wrap the environments.
 
         Args:
-            spec: What all of them are.
+            spec: The spec that all of them share.
             environments: Of `AutoresetMode.NEXT_STEP`; they observe frames [N, *frame], or stacks
                 of them [N, stack, *frame].
-            has_threads: They step in threads of their own, between `send` and `recv`.
+            has_threads: Whether they step in their own threads, between `send` and `recv`.
         """
         self.spec = spec
         self.num_envs = environments.num_envs
@@ -101,7 +101,7 @@ class VectorEnvironment:
     def begin_step(self, action: NDArray[np.int64]) -> None:
         """The first half of `step`: environments with threads act while the caller computes.
 
-        Those without act in `finish_step`.
+        Those without threads act in `finish_step`.
 
         Raises:
             ValueError: As `step`.
@@ -127,7 +127,7 @@ class VectorEnvironment:
             observation=self._stack_last(observation),
             reward=reward.astype(np.float32),
             terminated=terminated,
-            # A game that is over on its very last allowed frame has ended by its rules.
+            # A game that ends on its last allowed frame has ended by its rules.
             truncated=truncated & ~terminated,
             episode_start=self._ended,
             metrics=_metrics(info),
@@ -136,10 +136,10 @@ class VectorEnvironment:
         return step
 
     def rest(self, env: int) -> None:
-        """Allow for an environment not to be stepped until the next reset."""
+        """Note that an environment need not be stepped until the next reset."""
 
     def draw(self) -> NDArray[np.uint8] | None:
-        """What environment 0 draws of itself, uint8 [H, W, 3]; None where it draws nothing."""
+        """The rendering of environment 0, uint8 [H, W, 3]; None if it does not render."""
         if self._environments.render_mode != "rgb_array":
             return None
         drawn: NDArray[np.uint8] = self._environments.render()[0]
@@ -147,7 +147,7 @@ class VectorEnvironment:
 
     @property
     def frames_per_second(self) -> float | None:
-        """Steps per second of what is drawn, at natural speed; None where it does not say."""
+        """Rendered steps per second at natural speed; None if unknown."""
         rate: float | None = self._environments.metadata.get("render_fps")
         return rate
 
@@ -163,7 +163,7 @@ class VectorEnvironment:
 
 
 def _metrics(info: Mapping[str, Any]) -> dict[str, NDArray[np.float64]]:
-    """The numbers of all environments; beside each name Gymnasium has a mask with a "_" before."""
+    """The metrics of all environments; Gymnasium adds a mask with a "_" before each name."""
     found = info.get("metrics", {})
     return {
         name: np.asarray(values, np.float64)
@@ -185,11 +185,11 @@ def one_by_one(
     """N games of one player, stepped one after the other.
 
     Args:
-        make: Makes one of them, with boxes of uint8 or float32 to observe and discrete actions.
+        make: Makes one of them, with Box observations of uint8 or float32 and discrete actions.
         num_envs: Number of environments N, at least 1.
-        name: Of the game or task.
-        max_episode_steps: Decisions after which an episode is cut off; None for the environment's
-            own limit, if it has one.
+        name: Name of the game or task.
+        max_episode_steps: Decisions after which an episode is truncated; None for the environment's
+            own limit, if any.
         stack_size: Frames in one observation; an episode starts padded with zeros.
         frame_low: As in `EnvironmentSpec`.
         frame_high: As in `EnvironmentSpec`.
@@ -222,7 +222,7 @@ def one_by_one(
 
 
 def _own_limit(environment: gymnasium.Env[Any, Any]) -> int:
-    """Decisions after which an environment's own wrappers cut an episode off."""
+    """Decisions after which an environment's own wrappers truncate an episode."""
     limits, layer = [sys.maxsize], environment
     while isinstance(layer, gymnasium.Wrapper):
         if isinstance(layer, TimeLimit):

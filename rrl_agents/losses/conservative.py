@@ -7,11 +7,11 @@ import jax
 
 
 def conservative_loss(q_tm1: jax.Array, a_tm1: jax.Array, temperature: float) -> jax.Array:
-    """How much less likely the recorded action is than certain, under the softened values.
+    """CQL(H)'s penalty: negative log-probability of the recorded action under softened values.
 
     logsumexp(Q(s, .) / tau) - Q(s, a) / tau (Kumar et al., 2020, arXiv:2006.04779, equation 4,
-    CQL(H); with the temperature of Agarwal et al., 2022): the cross-entropy of softmax(Q / tau) on
-    the action that the data holds. It keeps values of actions that the data lacks from growing.
+    CQL(H); with the temperature of Agarwal et al., 2022): the cross-entropy of softmax(Q / tau)
+    with the recorded action. It keeps the values of actions outside the data from growing.
 
     Args:
         q_tm1: float32 [A], action values of the network being trained.

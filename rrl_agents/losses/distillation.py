@@ -48,8 +48,8 @@ def best_action_cross_entropy(
 
     Args:
         student_q: float32 [A], action values of the network being trained.
-        teacher_outputs: float32 [A], the teacher's scores; no gradient flows into them. Of equal
-            best ones the first counts.
+        teacher_outputs: float32 [A], the teacher's scores; no gradient flows into them. The first
+            of several equally good actions counts.
         temperature: Above 0, divides the student's values.
 
     Returns:
@@ -66,7 +66,7 @@ def mean_squared_difference(student_q: jax.Array, teacher_outputs: jax.Array) ->
     Args:
         student_q: float32 [A], action values of the network being trained.
         teacher_outputs: float32 [A], the teacher's action values, of the same unit; no gradient
-            flows into them. For logits it has no meaning.
+            flows into them. It is meaningless for logits.
 
     Returns:
         float32 [], squared units of the return.

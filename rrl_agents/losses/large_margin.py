@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 
 def mean_margin_loss(student_q: jax.Array, teacher_outputs: jax.Array, margin: float) -> jax.Array:
-    """By how much each action comes too close to the teacher's best, averaged over the actions.
+    """The margin violation of each action against the teacher's best, averaged over the actions.
 
     mean_a max(Q(s, a) + margin [a != a*] - Q(s, a*), 0) with a* the teacher's best action: the form
     of the released code of Agarwal et al., 2022. It is 0 once a* leads by the margin.
@@ -19,7 +19,7 @@ def mean_margin_loss(student_q: jax.Array, teacher_outputs: jax.Array, margin: f
     Args:
         student_q: float32 [A], action values of the network being trained.
         teacher_outputs: float32 [A], the teacher's scores in the same action order; no gradient
-            flows into them. Of equal best ones the first counts.
+            flows into them. The first of several equally good actions counts.
         margin: At least 0, in units of the return.
 
     Returns:
@@ -29,7 +29,7 @@ def mean_margin_loss(student_q: jax.Array, teacher_outputs: jax.Array, margin: f
 
 
 def max_margin_loss(student_q: jax.Array, teacher_outputs: jax.Array, margin: float) -> jax.Array:
-    """By how much the closest action comes too close, DQfD's own form.
+    """The largest margin violation, DQfD's own form.
 
     max_a (Q(s, a) + margin [a != a*]) - Q(s, a*); arguments as for `mean_margin_loss`. It is never
     negative, as a* is among the actions.

@@ -1,6 +1,6 @@
-"""What an action-value network is made of: settings that a run or a teacher's card writes down.
+"""The architecture of an action-value network, as stored in a run's config or a teacher's card.
 
-A card comes from anywhere, and its numbers size memory: each has an upper bound here.
+Cards are untrusted and their numbers determine memory use, so each has an upper bound here.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from rrl_agents.typed_json import may_be_missing
 
 Padding = Literal["SAME", "VALID"]
 ComputeType = Literal["float32", "bfloat16"]
-"""What the layers of a student may compute in while it learns; no card says it."""
+"""Types that a student's layers can compute in while it learns; not part of a card."""
 
 Head = Literal["values", "categorical", "quantile", "implicit_quantile"]
 HEADS: tuple[Head, ...] = get_args(Head)
-"""What a network may estimate of the return: its mean, or its distribution in one of three ways."""
+"""What a network estimates: the mean return, or its distribution in one of three forms."""
 
 MAX_UNITS = 65_536
 """Upper bound of one layer's width."""
 
 MAX_LAYERS = 16
-"""Upper bound of how many layers `features` names."""
+"""Upper bound of the number of layers in `features`."""
 
 MAX_WIDTH = 64
 """Upper bound of the factor on channels of "impala_cnn"."""
@@ -33,7 +33,7 @@ MAX_ATOMS = 1_024
 """Upper bound of the atoms of one action's distribution, and of IQN's cosine features."""
 
 MAX_INPUTS = 4_096
-"""Upper bound of the elements of a vector that bounds are given for."""
+"""Upper bound of the elements of a vector with input bounds."""
 
 MAX_VALUE_BOUND = 1e6
 """Upper bound of the largest return on a categorical support."""
@@ -44,38 +44,39 @@ class NetworkConfig:
     """Architecture of an action-value network.
 
     Attributes:
-        name: One of `torsos.NETWORKS`, or package:attribute of a `Torso`.
-        features: Channels of the three convolutions of "nature_cnn"; of the residual stacks of
-            "impala_cnn", (16, 32, 32) in its paper; of the convolutions of "small_cnn"; units of
-            the hidden layers of "mlp". All but "nature_cnn" have any number of them.
-        hidden_units: Units of the layer after the convolutions; "mlp" has none and ignores it.
-        padding: "SAME" (Dopamine's) or "VALID" (Mnih et al., 2015) of "nature_cnn"; "impala_cnn" is
-            always "SAME", "small_cnn" always "VALID".
-        head: One of `HEADS`: "values" (DQN), "categorical" (C51, Rainbow), "quantile" (QR-DQN) or
+        name: "nature_cnn", "impala_cnn", "small_cnn", "mlp" (`rrl list networks`), or
+            package:attribute of a `Torso`.
+        features: Channels of the three convolutions of "nature_cnn", of the residual stacks of
+            "impala_cnn" (16, 32, 32 in its paper), or of the convolutions of "small_cnn"; units of
+            the hidden layers of "mlp". All but "nature_cnn" accept any number of layers.
+        hidden_units: Units of the layer after the convolutions; ignored by "mlp".
+        padding: Padding of "nature_cnn": "SAME" (Dopamine) or "VALID" (Mnih et al., 2015).
+            "impala_cnn" always uses "SAME", "small_cnn" always "VALID".
+        head: "values" (DQN), "categorical" (C51, Rainbow), "quantile" (QR-DQN) or
             "implicit_quantile" (IQN).
-        num_atoms: Atoms N of each action's return distribution: 51 in C51, 200 in QR-DQN; for
-            "implicit_quantile" how many quantiles the action values are averaged over, 32 in
-            Dopamine. "values" ignores it.
-        value_bound: Largest return on the support of "categorical", which is
-            linspace(-value_bound, value_bound, num_atoms), in units of the rewards trained on;
-            ignored elsewhere.
-        dueling: Whether the hidden layer feeds an advantage per action and one value, instead of a
-            value per action (Wang et al., 2016).
-        noisy: Whether the layers after the convolutions have noisy weights (Fortunato et al., 2018)
-            instead of plain ones.
-        quantile_embedding_dim: Cosine features of a quantile level that "implicit_quantile" has, 64
-            in Dopamine; ignored elsewhere.
-        width: Factor on the channels of "impala_cnn"; 1 of all others.
-        input_low: Of "mlp" on vectors, the value of each element that becomes -1 before the first
-            layer, as in Dopamine's classic control; empty for vectors taken as they are.
+        num_atoms: Atoms N of each action's return distribution: 51 in C51, 200 in QR-DQN. For
+            "implicit_quantile" the number of quantiles averaged into an action value, 32 in
+            Dopamine. Ignored by "values".
+        value_bound: Largest return on the support of "categorical", linspace(-value_bound,
+            value_bound, num_atoms), in units of the training rewards; ignored by other heads.
+        dueling: Whether to split the head into one state value and an advantage per action (Wang et
+            al., 2016).
+        noisy: Whether the layers after the convolutions have noisy weights (Fortunato et al.,
+            2018).
+        quantile_embedding_dim: Cosine features per quantile level of "implicit_quantile", 64 in
+            Dopamine; ignored by other heads.
+        width: Multiplies the channels of "impala_cnn"; must be 1 for other networks.
+        input_low: For "mlp" on vectors: the value of each element that is mapped to -1 before the
+            first layer, as in Dopamine's classic control; empty for no rescaling.
         input_high: The same for +1.
-        activation: Function behind each hidden layer of "mlp": "relu", or "tanh" as in the policies
-            of PPO in Stable-Baselines3 and CleanRL; "relu" of all others.
-        pool_padding: Border of the max pooling of "impala_cnn": "SAME" as TensorFlow and JAX have
-            it, or "SYMMETRIC", one pixel on each side as in PyTorch; ignored elsewhere.
-        kernel_init: Initial weights of plain layers: "dopamine" for those of Dopamine's network of
-            that name and head, or "xavier_uniform" for every head. Dopamine has two networks for a
-            plain categorical head: C51's starts smaller, that of the full Rainbow does not.
+        activation: Activation of the hidden layers of "mlp": "relu", or "tanh" as in the PPO
+            policies of Stable-Baselines3 and CleanRL; must be "relu" for other networks.
+        pool_padding: Padding of the max pooling of "impala_cnn": "SAME" as in TensorFlow and JAX,
+            or "SYMMETRIC", one pixel on each side, as in PyTorch; ignored by other networks.
+        kernel_init: Initial weights of plain layers: "dopamine", those of Dopamine's network with
+            that name and head, or "xavier_uniform" for every head. They differ for a plain
+            categorical head, where Dopamine has two networks: C51's starts smaller than the full
+            Rainbow's.
     """
 
     name: str = "nature_cnn"
@@ -88,7 +89,7 @@ class NetworkConfig:
     dueling: bool = False
     noisy: bool = False
     quantile_embedding_dim: int = 64
-    # Cards were written without these before there were any; a frozen policy draws no weights.
+    # Older cards lack these; a frozen policy draws no weights.
     width: int = may_be_missing(1)
     input_low: tuple[float, ...] = may_be_missing(())
     input_high: tuple[float, ...] = may_be_missing(())
@@ -97,7 +98,7 @@ class NetworkConfig:
     kernel_init: Literal["dopamine", "xavier_uniform"] = may_be_missing("dopamine")
 
     def __post_init__(self) -> None:
-        """Refuse what no network can be built from."""
+        """Refuse architectures that cannot be built."""
         if self.name not in NETWORKS:
             raise ValueError(
                 f"network {self.name!r} is unknown; choose one of {sorted(NETWORKS)}, or install "

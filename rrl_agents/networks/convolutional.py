@@ -1,12 +1,12 @@
-"""Networks of convolutions in a row, each followed by ReLU.
+"""Networks of successive convolutions, each followed by ReLU.
 
-- "nature_cnn": that of DQN (Mnih et al., 2015, Nature 518), as Dopamine builds it. Layers are named
-  by call order as in Dopamine's checkpoints: Conv_0, Conv_1, Conv_2, then with the head "values"
-  Dense_0 (hidden) and Dense_1 (action values). With every head, dueling or noisy, parameters and
-  initial values are those of Dopamine's network of that kind.
-- "small_cnn": that of MinAtar (Young and Tian, 2019, arXiv:1903.03176). One convolution of 16
-  channels and 128 hidden units in its paper, a quarter of each layer of DQN's; here any number of
-  convolutions, for grids where DQN's strides would leave nothing.
+- "nature_cnn": the network of DQN (Mnih et al., 2015, Nature 518), as Dopamine builds it. Layers
+  are named by call order as in Dopamine's checkpoints: Conv_0, Conv_1, Conv_2, then with the head
+  "values" Dense_0 (hidden) and Dense_1 (action values). With every head, dueling or noisy,
+  parameters and initial values are those of Dopamine's network of that kind.
+- "small_cnn": the network of MinAtar (Young and Tian, 2019, arXiv:1903.03176), with one convolution
+  of 16 channels and 128 hidden units in its paper. Here it has any number of convolutions, for
+  grids too small for DQN's strides.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def _convolution(
     padding: str,
     dtype: str | None,
 ) -> jax.Array:
-    """Convolve maps float [B, H, W, channels] and keep what is above 0."""
+    """Convolve maps float [B, H, W, channels] and apply ReLU."""
     if padding == "VALID" and min(x.shape[1:3]) < side:
         raise ValueError(
             f"{config.name} has a {side}x{side} convolution left for a map of "

@@ -1,6 +1,6 @@
-"""From features to action values: the layers after a network's convolutions, for every head.
+"""The layers after a network's torso, from features to action values, for every head.
 
-The functions make layers of the module whose compact method calls them, in Dopamine's order, so
+The functions create layers in the module whose compact method calls them, in Dopamine's order, so
 that parameters have the names of its checkpoints: IQN's embedding is Dense_0, hidden layers follow,
 then the advantages (or all values), then the value of a dueling network.
 """
@@ -36,13 +36,13 @@ def read_out(
         x: float [B, F], features of each state.
         config: The architecture.
         num_actions: Actions A.
-        quantile_levels: float32 [B, N] in [0, 1], where "implicit_quantile" answers; None for
-            `quantile_midpoints`, `num_atoms` of them. Other heads have no choice.
-        dtype: What the hidden layers compute in, as `QNetwork.dtype`. Where it is given, the last
-            layer is float32: action values may lie closer together than bfloat16 tells apart.
+        quantile_levels: float32 [B, N] in [0, 1], the levels that "implicit_quantile" evaluates;
+            None for `num_atoms` midpoints (`quantile_midpoints`). Other heads ignore it.
+        dtype: Type the hidden layers compute in, as `QNetwork.dtype`. If given, the last layer is
+            float32: bfloat16 cannot separate action values that lie close together.
 
     Returns:
-        What the head answers.
+        The outputs of the head.
     """
     if config.head == "implicit_quantile":
         if quantile_levels is None:
@@ -53,7 +53,7 @@ def read_out(
         x = activation(_linear(x, units, config, dtype))
     atoms = _atoms(x, config, num_actions, None if dtype is None else "float32")
     if quantile_levels is not None and config.head == "implicit_quantile":
-        # [B, N, A, 1]: quantiles were rows so far.
+        # [B, N, A, 1]: quantiles were rows until here.
         values = jnp.squeeze(atoms, axis=-1).transpose(0, 2, 1)
         return quantile_outputs(values, quantile_levels)
     if config.head == "quantile":
@@ -70,8 +70,8 @@ def _mixed_with_quantiles(
     dtype: str | None,
 ) -> jax.Array:
     """Features times an embedding of each quantile level, [B, N, F]."""
-    # cos(pi * i * level) for i = 1 .. E, as Dopamine has it (Dabney et al., 2018b, equation 4,
-    # counts from 0).
+    # cos(pi * i * level) for i = 1 .. E, as in Dopamine (Dabney et al., 2018b, equation 4, counts
+    # from 0).
     order = jnp.arange(1, config.quantile_embedding_dim + 1, dtype=jnp.float32)
     cosines = jnp.cos(jnp.pi * order.reshape(1, 1, -1) * quantile_levels[..., None])
     embedding = nn.Dense(x.shape[-1], kernel_init=kernel_init(config), dtype=dtype)(cosines)

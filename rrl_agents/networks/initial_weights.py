@@ -1,4 +1,4 @@
-"""Initial weights of plain layers: those of the library's network of the same name and head.
+"""Initial weights of plain layers: those of Dopamine's network with the same name and head.
 
 | network | values | categorical | quantiles |
 |---|---|---|---|

@@ -1,6 +1,6 @@
-"""What every network does first: pixels become numbers around 1, floats stay what they are.
+"""The first step of every network: scales pixels to [0, 1] and leaves floats unchanged.
 
-Convolutions want one axis of channels: a frame's own ones and the stack of frames share it.
+Convolutions need a single channel axis, which merges a frame's channels and the stack of frames.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import jax.numpy as jnp
 
 
 def network_input(observation: jax.Array) -> jax.Array:
-    """Make raw observations the input of a first layer.
+    """Convert raw observations to the input of a first layer.
 
     Args:
-        observation: [B, ...]; uint8 pixels are scaled to [0, 1], floats are taken as they are:
-            their scale is up to the environment.
+        observation: [B, ...]; uint8 pixels are scaled to [0, 1]; floats are unchanged, as their
+            scale is up to the environment.
 
     Returns:
         float32 [B, ...].
@@ -24,7 +24,7 @@ def network_input(observation: jax.Array) -> jax.Array:
 
 
 def image_input(observation: jax.Array) -> jax.Array:
-    """Make raw images the input of a first convolution.
+    """Convert raw images to the input of a first convolution.
 
     Args:
         observation: uint8 or float32 [B, H, W, ...], e.g. [B, H, W, stack] of gray frames,
@@ -35,7 +35,7 @@ def image_input(observation: jax.Array) -> jax.Array:
         float32 [B, H, W, channels].
 
     Raises:
-        ValueError: When the observations are no images.
+        ValueError: When the observations are not images.
     """
     if observation.ndim < 4:
         raise ValueError(

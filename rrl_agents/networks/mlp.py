@@ -1,4 +1,4 @@
-"""A multi-layer perceptron over raw observations: a few dozen pixels, or a vector of numbers."""
+"""The input of a multi-layer perceptron: a few dozen pixels, or a vector of numbers."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from rrl_agents.networks.inputs import network_input
 
 
 def mlp(observation: jax.Array, config: NetworkConfig, dtype: str | None = None) -> jax.Array:
-    """Observations [B, ...] as numbers, vectors rescaled where bounds are set; no layer yet.
+    """Convert observations [B, ...] to numbers, and rescale vectors if there are bounds.
 
-    They are float32 whatever the layers compute in.
+    The result is float32, whatever type the layers compute in.
 
     Raises:
-        ValueError: When there are bounds, and the observations are no vectors of as many elements.
+        ValueError: When there are bounds, but the observations are not vectors with as many
+            elements.
     """
     x = network_input(observation)
     elements = len(config.input_low)

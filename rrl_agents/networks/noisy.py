@@ -1,7 +1,7 @@
 """A linear layer with noisy weights (Fortunato et al., 2018, arXiv:1706.10295).
 
-There is noise where flax is given the random stream `NOISE`: in acting and in training. A frozen
-policy has none, as in Dopamine's `eval_mode`, and evaluation measures it so.
+Noise is active when flax gets the random stream `NOISE`, that is, in acting and training. A frozen
+policy has none, as in Dopamine's `eval_mode`; evaluations use that.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 
 NOISE = "noise"
-"""Name of the random stream; each layer draws its own noise from it, one for all states."""
+"""Name of the random stream; each layer draws its own noise from it, the same for all states."""
 
 _SIGMA = 0.1
 
 
-# The name is Dopamine's: flax names parameters after it.
+# Dopamine's name, after which flax names the parameters.
 class NoisyNetwork(nn.Module):
     """Weights `mu + sigma * noise` with factorised noise, or without.
 
@@ -28,7 +28,7 @@ class NoisyNetwork(nn.Module):
 
     Attributes:
         features: Outputs of the layer.
-        dtype: What it multiplies in, as `QNetwork.dtype`; noise is added in float32.
+        dtype: Type it multiplies in, as `QNetwork.dtype`; noise is added in float32.
     """
 
     features: int

@@ -1,4 +1,4 @@
-"""What networks answer, by head: always action values, and the distribution they come from.
+"""The outputs of networks by head: action values, and the distribution they come from.
 
 Axes: B states, A actions, N atoms or quantiles. Distributions are float32 whatever type the layers
 compute in: a softmax over 51 atoms in bfloat16 would lose the values' second digit.
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 
 class ValueOutputs(NamedTuple):
-    """Of the head "values".
+    """Outputs of the head "values".
 
     Attributes:
         q_values: float32 [B, A].
@@ -23,7 +23,7 @@ class ValueOutputs(NamedTuple):
 
 
 class CategoricalOutputs(NamedTuple):
-    """Of the head "categorical" (Bellemare et al., 2017, arXiv:1707.06887).
+    """Outputs of the head "categorical" (Bellemare et al., 2017, arXiv:1707.06887).
 
     Attributes:
         q_values: float32 [B, A], means of the distributions.
@@ -37,13 +37,13 @@ class CategoricalOutputs(NamedTuple):
 
 
 class QuantileOutputs(NamedTuple):
-    """Of the heads "quantile" (arXiv:1710.10044) and "implicit_quantile" (arXiv:1806.06923).
+    """Outputs of "quantile" (arXiv:1710.10044) and "implicit_quantile" (arXiv:1806.06923).
 
     Attributes:
         q_values: float32 [B, A], means over the quantiles.
         quantile_values: float32 [B, A, N].
-        quantile_levels: float32 [B, N], or [1, N] when all states have the same, where on the
-            distribution function the quantiles lie.
+        quantile_levels: float32 [B, N], or [1, N] when all states share them: the levels of the
+            quantiles.
     """
 
     q_values: jax.Array
@@ -57,17 +57,16 @@ Outputs = ValueOutputs | CategoricalOutputs | QuantileOutputs
 def quantile_midpoints(num_quantiles: int) -> jax.Array:
     """Levels (i + 1/2) / N, i = 0 .. N - 1, float32 [N].
 
-    QR-DQN learns the quantiles at these levels: N equal atoms there are the closest to a
-    distribution in Wasserstein-1 distance (Dabney et al., 2018a, lemma 2). IQN draws levels at
-    random while it learns. Read out at the midpoints instead, its mean is estimated with less
-    error, and equal states get equal answers: labels written down yesterday stay those that the
-    teacher gives today.
+    QR-DQN learns the quantiles at these levels: N equal atoms there are closest to a distribution
+    in Wasserstein-1 distance (Dabney et al., 2018a, lemma 2). IQN draws random levels while it
+    learns. Evaluated at the midpoints, its mean has less error, and equal states get equal answers,
+    so that stored labels match the teacher's later answers.
     """
     return (jnp.arange(num_quantiles, dtype=jnp.float32) + 0.5) / num_quantiles
 
 
 def value_outputs(values: jax.Array) -> ValueOutputs:
-    """Take the values [B, A, 1] as they are."""
+    """Action values from [B, A, 1]."""
     return ValueOutputs(q_values=jnp.squeeze(values, axis=-1).astype(jnp.float32))
 
 

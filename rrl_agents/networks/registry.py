@@ -1,7 +1,7 @@
-"""Networks by name: what a run or a teacher's card says, and the flax module it stands for.
+"""Networks by name: from the config of a run or card to a flax module.
 
 Every network maps raw observations uint8 [B, H, W, ..., stack] to action values float32 [B, A];
-float32 observations are taken as they are, those of "mlp" in any shape [B, ...].
+float32 observations are not rescaled; "mlp" accepts any shape [B, ...].
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from rrl_agents.types import Params
 
 
 class QNetwork(nn.Module):
-    """An action-value network: its torso, whose layers are named first, hidden layers and head.
+    """An action-value network: torso, whose layers are named first, hidden layers and head.
 
     Attributes:
         config: The architecture.
         num_actions: Actions A.
-        dtype: What its layers compute in, "float32" or "bfloat16", whatever their parameters are
-            held in; None for the wider type of parameters and inputs. Of a given one the last layer
-            and all that the head makes of it are float32.
+        dtype: Type its layers compute in, "float32" or "bfloat16", independent of the parameters'
+            type; None for the wider type of parameters and inputs. With a given type, the last
+            layer and the head still use float32.
     """
 
     config: NetworkConfig
@@ -42,8 +42,8 @@ class QNetwork(nn.Module):
         """Compute action values.
 
         Args:
-            observation: uint8 or float32 [B, H, W, ..., stack], oldest frame first; of "mlp" any
-                [B, ...]. Scaling to [0, 1] is part of the network, so that every caller feeds the
+            observation: uint8 or float32 [B, H, W, ..., stack], oldest frame first; any [B, ...]
+                for "mlp". Scaling to [0, 1] is part of the network, so that every caller feeds the
                 same bytes; float32 is not scaled.
 
         Returns:
@@ -53,7 +53,7 @@ class QNetwork(nn.Module):
 
     @nn.compact
     def outputs(self, observation: jax.Array, quantile_levels: jax.Array | None = None) -> Outputs:
-        """Compute all that the head answers; arguments as for a call, levels as in `read_out`."""
+        """Compute all outputs of the head; arguments as for a call, levels as in `read_out`."""
         torso = pkgutil.resolve_name(NETWORKS[self.config.name].function)
         features = torso(observation, self.config, self.dtype)
         features = features.reshape((features.shape[0], -1))
@@ -68,7 +68,7 @@ def make_network(
     Args:
         config: The architecture.
         num_actions: Actions A, at least 1.
-        dtype: What its layers compute in, as `QNetwork.dtype`.
+        dtype: Type its layers compute in, as `QNetwork.dtype`.
 
     Raises:
         ValueError: When the number of actions is not positive, or the last layer would have more
@@ -87,10 +87,10 @@ def initial_params(
     Args:
         network: From `make_network`.
         key: JAX random key.
-        observation_shape: (H, W, ..., stack), or of "mlp" any.
+        observation_shape: (H, W, ..., stack), or any shape for "mlp".
 
     Raises:
-        ValueError: When the network is too large to be meant (`size.check_size`), or cannot take
+        ValueError: When the network is implausibly large (`size.check_size`), or does not accept
             such observations.
     """
     check_size(network, observation_shape)
@@ -104,7 +104,7 @@ def action_values(
     observation: jax.Array,
     noise_key: jax.Array | None = None,
 ) -> jax.Array:
-    """Action values of a batch of states, float32 [B, A]; arguments as of `network_outputs`."""
+    """Action values of a batch of states, float32 [B, A]; arguments as for `network_outputs`."""
     return network_outputs(network, params, observation, noise_key=noise_key).q_values
 
 
@@ -116,18 +116,18 @@ def network_outputs(
     noise_key: jax.Array | None = None,
     quantile_levels: jax.Array | None = None,
 ) -> Outputs:
-    """All that a network's head answers for a batch of states.
+    """All outputs of a network's head for a batch of states.
 
     Args:
         network: From `make_network`.
         params: Its parameters.
         observation: uint8 [B, H, W, ..., stack], oldest frame first.
         noise_key: JAX random key of noisy layers, None for their means; plain layers ignore it.
-        quantile_levels: float32 [B, N] in [0, 1] at which "implicit_quantile" answers, None for its
-            usual ones; other heads ignore them.
+        quantile_levels: float32 [B, N] in [0, 1], the levels that "implicit_quantile" evaluates;
+            None for the midpoints. Other heads ignore it.
 
     Returns:
-        Of the head's type.
+        The head's type of outputs.
     """
     rngs = {} if noise_key is None else {NOISE: noise_key}
     found = network.apply(params, observation, quantile_levels, rngs=rngs, method="outputs")

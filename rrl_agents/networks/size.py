@@ -1,7 +1,7 @@
-"""What a network would take of memory, computed before any of it is allocated.
+"""The memory that a network would need, computed before allocating any.
 
-A card of a few hundred bytes can ask for a network whose first layer answers one state with 250 GB,
-and whose parameters are small. Here it is traced abstractly: shapes only, no numbers.
+A card of a few hundred bytes can describe a network with few parameters whose first layer outputs
+250 GB per state. Here it is traced abstractly: shapes only, no numbers.
 """
 
 from __future__ import annotations
@@ -21,26 +21,27 @@ MAX_PARAMETERS = 1 << 28
 MAX_ACTIVATIONS = 1 << 22
 """Bound of one layer's outputs for one state, 16 MiB in float32: 17 times those of a full IQN.
 
-A service multiplies it by its batch, so a card's `num_atoms` alone could take its memory."""
+A service needs this for every row of a batch, so a card's `num_atoms` alone could exhaust
+memory."""
 
 
 def check_size(network: nn.Module, observation_shape: tuple[int, ...]) -> Any:
-    """The shapes of a network's parameters; one that is too large to be meant is refused.
+    """The shapes of a network's parameters; refuses an implausibly large network.
 
     Args:
         network: From `make_network`.
-        observation_shape: Of one state, without the batch.
+        observation_shape: Shape of one state, without the batch axis.
 
     Returns:
         The tree of its parameters, abstract: nothing is computed or allocated.
 
     Raises:
-        ValueError: When it has more than `MAX_PARAMETERS`, or some layer answers one state with
-            more than `MAX_ACTIVATIONS` numbers.
+        ValueError: When it has more than `MAX_PARAMETERS` parameters, or a layer has more than
+            `MAX_ACTIVATIONS` outputs for one state.
     """
     # A broadcast zero: the right shape and type without the memory.
     state = np.broadcast_to(np.uint8(0), (1, *observation_shape))
-    # The key, too, is abstract: a process that only looks at sizes starts no device.
+    # The key is abstract, too, so that checking sizes starts no device.
     params = jax.eval_shape(lambda: network.init(jax.random.key(0), state))
     parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
     steps = jax.make_jaxpr(network.apply)(params, state).jaxpr.eqns

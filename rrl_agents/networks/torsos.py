@@ -1,9 +1,8 @@
-"""The networks by name: where each is found, and which settings are its own.
+"""The networks by name: where to find each, and which settings it reads.
 
-Packages declare theirs, each a `Torso`, in the group `rrl.networks` of entry points.
-
-Each is a torso, from observations to features; hidden layers and head behind it are the same for
-all. Nothing is imported here, as names and settings are checked where no network is built.
+Each is a torso, from observations to features; all share the hidden layers and heads behind it.
+Other packages declare theirs, each a `Torso`, in the entry point group `rrl.networks`. This module
+imports none of them, so that names and settings can be checked without building a network.
 """
 
 from __future__ import annotations
@@ -19,15 +18,15 @@ class Torso:
 
     Attributes:
         function: "module:name" of its function `(observation, config, dtype) -> features`. It is
-            called in a compact method of flax and makes layers there, which flax names Conv_0 and
-            so on; observation is [B, ...] as the environment gives it, features are [B, ...] of any
-            shape. Layers are made with `dtype` (`QNetwork.dtype`).
-        summary: What it is, in one line.
-        num_features: How many numbers the config's `features` must have; None for one or more.
+            called in a compact method of flax and creates layers there, which flax names Conv_0 and
+            so on. The observation is [B, ...] as the environment gives it, features are [B, ...] of
+            any shape. Layers must use `dtype` (`QNetwork.dtype`).
+        summary: One line for lists.
+        num_features: Required length of the config's `features`; None for one or more.
         has_width: Whether it reads the config's `width`.
-        takes_vectors: Whether it takes observations without height and width.
-        is_perceptron: Whether `features` are units of the hidden layers behind it, if any, and the
-            config's bounds of inputs are read.
+        takes_vectors: Whether it accepts observations without height and width.
+        is_perceptron: Whether it is an MLP: `features` are the units of the hidden layers, and the
+            input bounds are read.
     """
 
     function: str

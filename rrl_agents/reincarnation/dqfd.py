@@ -1,7 +1,8 @@
 """DQfD: Q-learning with a margin by which the teacher's action must lead (Hester et al., 2018).
 
-arXiv:1704.03732, as Agarwal et al., 2022, compare it: the expert is the teacher's best action, in
-its own data and then in the states of the student's play, with a weight that is weaned.
+arXiv:1704.03732, in the form of Agarwal et al., 2022: the expert action is the teacher's best one,
+    in the teacher's data and then in the states that the student plays, with a weight that is
+    weaned.
 """
 
 from __future__ import annotations
@@ -23,11 +24,12 @@ class DqfdConfig:
 
     Attributes:
         q_learning: Settings shared by all methods, with 1-step returns.
-        margin: By how much the teacher's best action must lead, at least 0.
+        margin: Margin by which the teacher's best action must lead, at least 0, in units of the
+            return.
         margin_form: "mean" over the actions (the released code's), or the "max" (DQfD's own).
-        margin_coefficient: Factor of that term beside lambda, at least 0.
+        margin_coefficient: Coefficient of the margin term, multiplied by lambda, at least 0.
         offline_updates: Gradient steps on the teacher's data, at least 0.
-        wean_steps: Decisions of the students after which lambda is 0.
+        wean_steps: Student decisions after which lambda is 0.
         learning_rate: Adam's rate, above 0.
     """
 
@@ -40,12 +42,12 @@ class DqfdConfig:
     learning_rate: float = 1e-4
 
     def __post_init__(self) -> None:
-        """Refuse numbers without a meaning; the parts refuse the rest."""
+        """Refuse numbers out of range; the parts check the rest."""
         check_ranges(self, "margin", "wean_steps", least=0)
 
 
 def dqfd(config: DqfdConfig) -> Recipe:
-    """Put DQfD together: TD and the margin, lambda 1 offline, then weaned by the score."""
+    """Build DQfD: TD and the margin, lambda 1 offline, then weaned by the score."""
     return Recipe(
         name="dqfd",
         q_learning=config.q_learning,

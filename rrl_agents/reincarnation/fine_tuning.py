@@ -1,7 +1,8 @@
-"""Fine-tuning: start from the teacher's own weights, and its replay data where there is any.
+"""Fine-tuning: start from the teacher's weights, and from its replay data if there is any.
 
-Agarwal et al., 2022, section 5: Nature DQN with RMSProp, trained on with Adam at a low rate. The
-student has the teacher's architecture, so only networks of ours and Dopamine's can be gone on from.
+Agarwal et al., 2022, section 5: a Nature DQN trained with RMSProp is trained further with Adam at a
+low rate. The student has the teacher's architecture, so the teacher must be a network of ours or of
+Dopamine.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ class FineTuningConfig:
 
     Attributes:
         q_learning: Settings shared by all methods, with 1-step returns.
-        learning_rate: Adam's rate, above 0; low, so that what is known is not unlearned.
+        learning_rate: Adam's learning rate, above 0; low, so that the student does not forget.
     """
 
     q_learning: QLearningConfig = QLearningConfig(n_step=1)
@@ -28,7 +29,7 @@ class FineTuningConfig:
 
 
 def fine_tuning(config: FineTuningConfig) -> Recipe:
-    """Put fine-tuning together: the teacher's weights, then plain Q-learning."""
+    """Build fine-tuning: the teacher's weights, then plain Q-learning."""
     return Recipe(
         name="fine_tuning",
         q_learning=config.q_learning,

@@ -1,7 +1,7 @@
 """Jump-start RL: the teacher begins each episode, the student takes over (Uchendu et al., 2022).
 
-arXiv:2204.02372, as Agarwal et al., 2022, compare it: the student learns by plain Q-learning from
-what both have played, into one table. An iteration is the paper's 1M frames.
+arXiv:2204.02372, in the form of Agarwal et al., 2022: the student learns by plain Q-learning from
+    the play of both, in one table. An iteration is the paper's 1M frames.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ class JsrlConfig:
 
     Attributes:
         q_learning: Settings shared by all methods, with 1-step returns.
-        roll_in_steps: Longest roll-in K at the beginning: the teacher plays the first k decisions
-            of an episode, k drawn uniformly from 1 to K; 100 are 1 / (1 - discount), 0 for none.
-        roll_in_decay: Factor of K from one iteration to the next, in [0, 1).
-        iteration_steps: Decisions of an iteration.
-        mixture_share: Probability that the teacher also takes a step after the roll-in, at the
-            beginning; 0 leaves these to the student.
-        mixture_steps: Decisions until that probability has fallen to 0, along a line.
+        roll_in_steps: Initial longest roll-in K: the teacher plays the first k decisions of an
+            episode, k drawn uniformly from 1 to K. 100 is 1 / (1 - discount); 0 for none.
+        roll_in_decay: Factor on K from one iteration to the next, in [0, 1).
+        iteration_steps: Decisions in an iteration.
+        mixture_share: Initial probability that the teacher takes a step after the roll-in; 0 leaves
+            these steps to the student.
+        mixture_steps: Decisions over which that probability falls linearly to 0.
         learning_rate: Adam's rate, above 0.
     """
 
@@ -43,7 +43,7 @@ class JsrlConfig:
     learning_rate: float = 6.25e-5
 
     def __post_init__(self) -> None:
-        """Refuse numbers without a meaning; the parts refuse the rest."""
+        """Refuse numbers out of range; the parts check the rest."""
         check_ranges(self, "roll_in_steps", least=0)
         check_ranges(self, "roll_in_decay", least=0, below=1)
         check_ranges(self, "mixture_share", least=0, most=1)
@@ -51,7 +51,7 @@ class JsrlConfig:
 
 
 def jsrl(config: JsrlConfig) -> Recipe:
-    """Put JSRL together: a guide that takes over less and less of the play, plain Q-learning."""
+    """Build JSRL: a guide that plays less and less, and plain Q-learning."""
     return Recipe(
         name="jsrl",
         q_learning=config.q_learning,

@@ -1,6 +1,6 @@
 """Offline pre-training: conservative Q-learning on the teacher's data, then plain Q-learning.
 
-CQL (Kumar et al., 2020, arXiv:2006.04779) as Agarwal et al., 2022, compare it; with rehearsal
+CQL (Kumar et al., 2020, arXiv:2006.04779) in the form of Agarwal et al., 2022; with rehearsal
 (Paine et al., 2019; Ball et al., 2023), which keeps a share of the teacher's data in every batch.
 """
 
@@ -17,13 +17,14 @@ from rrl_agents.training.q_learning_config import QLearningConfig
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ConservativeConfig:
-    """The penalty and the rates of learning from recorded data.
+    """The CQL penalty, and the learning rates.
 
     Attributes:
         temperature: Divides the action values in the penalty, above 0.
-        coefficient: Factor of the penalty in the offline stage, at least 0.
-        offline_learning_rate: Adam's rate offline, above 0.
-        online_learning_rate: Adam's rate online, above 0; its moments are reset there.
+        coefficient: Coefficient of the penalty in the offline stage, at least 0.
+        offline_learning_rate: Adam's learning rate offline, above 0.
+        online_learning_rate: Adam's learning rate online, above 0; its moments are reset at the
+            switch.
     """
 
     temperature: float = 0.1
@@ -32,7 +33,7 @@ class ConservativeConfig:
     online_learning_rate: float = 1e-5
 
     def __post_init__(self) -> None:
-        """Refuse a temperature without a meaning; the parts refuse the rest."""
+        """Refuse a temperature out of range; the parts check the rest."""
         check_ranges(self, "temperature", above=0)
 
 
@@ -59,8 +60,8 @@ class RehearsalConfig:
         q_learning: Settings shared by all methods, with 1-step returns.
         conservative: The penalty and the rates.
         offline_updates: Gradient steps on the teacher's data, at least 0.
-        teacher_data_share: Probability of each row of an online batch to come from the teacher's
-            data, above 0 and below 1; the paper sweeps 1/16 to 1/2.
+        teacher_data_share: Probability that a row of an online batch comes from the teacher's data,
+            above 0 and below 1; the paper sweeps 1/16 to 1/2.
     """
 
     q_learning: QLearningConfig = QLearningConfig(n_step=1)
@@ -69,12 +70,12 @@ class RehearsalConfig:
     teacher_data_share: float = 0.25
 
     def __post_init__(self) -> None:
-        """Refuse a share that rehearses nothing, or leaves nothing to the student."""
+        """Refuse a share of 0 or 1."""
         check_ranges(self, "teacher_data_share", above=0, below=1)
 
 
 def offline_pretraining(config: OfflinePretrainingConfig | RehearsalConfig) -> Recipe:
-    """Put offline pre-training together: TD and the penalty offline, TD alone online."""
+    """Build offline pre-training: TD and the penalty offline, TD alone online."""
     conservative = config.conservative
     return Recipe(
         name="offline_pretraining",
@@ -94,7 +95,7 @@ def offline_pretraining(config: OfflinePretrainingConfig | RehearsalConfig) -> R
 
 
 def rehearsal(config: RehearsalConfig) -> Recipe:
-    """Put rehearsal together: offline pre-training, and the teacher's data in online batches."""
+    """Build rehearsal: offline pre-training, with teacher data in online batches."""
     return dataclasses.replace(
         offline_pretraining(config),
         name="rehearsal",

@@ -1,9 +1,9 @@
 """QDagger: distil the teacher offline, then wean the student (Agarwal et al., 2022).
 
-arXiv:2206.01626, section 4.1; the numbers are those of its QDagger-DQN. Beside it its relatives:
-kickstarting (Schmitt et al., 2018, arXiv:1803.03835), which has no offline stage, and the two
-ablations of the paper: DAgger (Ross et al., 2011) alone, without the Q-learning term, and
-QL + DAgger. As in the released code these two are never weaned: lambda stays 1.
+arXiv:2206.01626, section 4.1; the numbers are those of its QDagger-DQN. The module also has
+    kickstarting (Schmitt et al., 2018, arXiv:1803.03835), which has no offline stage, and the
+    paper's two ablations: DAgger (Ross et al., 2011) alone, without the Q-learning term, and QL +
+    DAgger. As in the released code, these two are never weaned: lambda stays 1.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ from rrl_agents.training.q_learning_config import QLearningConfig
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class WeaningConfig:
-    """When the teacher's weight lambda ends, and the learning rate that follows it.
+    """How the teacher's weight lambda decreases, and the learning rate with it.
 
     Attributes:
-        wean_steps: Decisions of the students after which lambda is 0; 1.5M are 6M frames.
-        taught_learning_rate: Adam's rate while lambda is 1.
-        weaned_learning_rate: Adam's rate once lambda is 0; between, lambda interpolates.
+        wean_steps: Student decisions after which lambda is 0; 1.5M are 6M frames.
+        taught_learning_rate: Adam's learning rate while lambda is 1.
+        weaned_learning_rate: Adam's learning rate once lambda is 0; interpolated by lambda in
+            between.
     """
 
     wean_steps: int = 1_500_000
@@ -37,7 +38,7 @@ class WeaningConfig:
     weaned_learning_rate: float = 1e-5
 
     def __post_init__(self) -> None:
-        """Refuse a negative clock; the schedules refuse the rest."""
+        """Refuse a negative clock; the schedules check the rest."""
         check_ranges(self, "wean_steps", least=0)
 
 
@@ -60,7 +61,7 @@ class QDaggerConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class KickstartingConfig:
-    """Settings of kickstarting: those of QDagger without its offline stage.
+    """Settings of kickstarting: QDagger's, without the offline stage.
 
     Attributes:
         q_learning: Settings shared by all methods, with 3-step returns.
@@ -108,7 +109,7 @@ class QlDaggerConfig:
 
 
 def qdagger(config: QDaggerConfig) -> Recipe:
-    """Put QDagger together: TD and distillation, lambda 1 offline, then weaned by the score."""
+    """Build QDagger: TD and distillation, lambda 1 offline, then weaned by the score."""
     weaning = config.weaning
     return Recipe(
         name="qdagger",
@@ -123,13 +124,13 @@ def qdagger(config: QDaggerConfig) -> Recipe:
 
 
 def kickstarting(config: KickstartingConfig) -> Recipe:
-    """Put kickstarting together: QDagger's loss and weaning, online only."""
+    """Build kickstarting: QDagger's loss and weaning, online only."""
     online_only = QDaggerConfig(**vars(config), offline_updates=0)
     return dataclasses.replace(qdagger(online_only), name="kickstarting")
 
 
 def ql_dagger(config: QlDaggerConfig | DaggerConfig) -> Recipe:
-    """Put QL + DAgger together: QDagger with a lambda of 1 throughout."""
+    """Build QL + DAgger: QDagger with a lambda of 1 throughout."""
     return Recipe(
         name="ql_dagger",
         q_learning=config.q_learning,
@@ -141,7 +142,7 @@ def ql_dagger(config: QlDaggerConfig | DaggerConfig) -> Recipe:
 
 
 def dagger(config: DaggerConfig) -> Recipe:
-    """Put DAgger together: distillation alone, on the teacher's data and then on the student's."""
+    """Build DAgger: distillation alone, on the teacher's data and then on the student's."""
     taught = ql_dagger(config)
     without_td = (temporal_difference(coefficient=0.0), *taught.terms[1:])
     return dataclasses.replace(taught, name="dagger", terms=without_td)

@@ -1,7 +1,7 @@
-"""A method as a recipe: the parts a run is put together from.
+"""A method as a recipe of parts.
 
-Learner, actors and evaluator read a recipe and know no method by name. A recipe is pure: its parts
-are functions of the progress, and the caller keeps the progress.
+Learner, actors and evaluator read a recipe, and never branch on a method's name. A recipe is pure:
+its parts are functions of the progress, which the caller keeps.
 """
 
 from __future__ import annotations
@@ -30,23 +30,24 @@ class Recipe:
     Attributes:
         name: Key of the registry, e.g. "qdagger".
         q_learning: Settings shared by all methods: n-step, discount, batch, clocks, Adam.
-        terms: Of the loss.
-        learning_rate: Of the next update; reads the stored lambda.
+        terms: Terms of the loss.
+        learning_rate: Learning rate of the next update; reads the stored lambda.
         offline_updates: Gradient steps on the teacher's data before the student acts; 0 skips the
             offline stage.
         online_teacher_share: Share of a batch's rows drawn from the teacher's table in the online
             stage, in [0, 1]; offline it is 1.
-        weaning_weight: Lambda from now on; the caller stores it in the progress, after each
-            evaluation and whenever `actor_steps` has grown.
-        guide: When the teacher acts in the student's place; None where it never does.
-        initial_weights: Where the student's parameters come from: drawn at random, or the teacher's
-            own, whose architecture the student then has.
-        reloads_data: Whether the teacher's recorded data, if there is any, is what the student's
-            own table begins with, as if the student had played it.
-        fresh_optimiser_online: Whether the optimiser forgets its moments when the online stage
+        weaning_weight: The next lambda; the caller stores it in the progress after each evaluation
+            and whenever `actor_steps` has increased.
+        guide: When the teacher acts instead of the student; None for never.
+        initial_weights: Source of the student's initial parameters: random, or the teacher's, whose
+            architecture the student then has.
+        reloads_data: Whether the student's table starts with the teacher's recorded data, if there
+            is any, as if the student had played it.
+        fresh_optimiser_online: Whether to reset the optimiser's moments when the online stage
             begins.
-        epsilon_waits_for_replay: Whether epsilon decays from `min_replay_size` decisions on, as in
-            Dopamine, instead of from the first, as in the released code of Agarwal et al., 2022.
+        epsilon_waits_for_replay: Whether the decay of epsilon starts after `min_replay_size`
+            decisions, as in Dopamine, instead of at the first, as in the released code of Agarwal
+            et al., 2022.
     """
 
     name: str
@@ -71,12 +72,12 @@ class Recipe:
 
     @property
     def plays_from_the_start(self) -> bool:
-        """Whether the student can already play when it first acts."""
+        """Whether the student is already trained when it first acts."""
         return self.offline_updates > 0 or self.initial_weights == "teacher"
 
     @property
     def needs_teacher_data(self) -> bool:
-        """Whether the teacher's table is learned from at any time."""
+        """Whether any stage learns from the teacher's table."""
         return self.offline_updates > 0 or self.online_teacher_share > 0.0
 
     def teacher_share(self, progress: Progress) -> float:
@@ -84,7 +85,7 @@ class Recipe:
         return 1.0 if progress.stage < Stage.ONLINE else self.online_teacher_share
 
     def needs_teacher(self, progress: Progress) -> bool:
-        """Whether actors ask the teacher about their states: some term still counts its answers."""
+        """Whether actors query the teacher: some term with its answers has a weight above 0."""
         return any(term.needs_teacher and term.weight(progress) > 0.0 for term in self.terms)
 
     def teacher_acts(self, actor_steps: int) -> bool:
@@ -92,7 +93,7 @@ class Recipe:
         return self.guide is not None and not self.guide.is_over(actor_steps)
 
     def asks_teacher(self, random_return: float) -> bool:
-        """Whether actors ask the teacher at the beginning of their play, for any reason."""
+        """Whether actors query the teacher at the start of their play, for any reason."""
         beginning = Progress(random_return=random_return)
         return self.needs_teacher(beginning) or self.teacher_acts(actor_steps=0)
 
@@ -102,9 +103,9 @@ class Recipe:
         """Factor of each term in a student's loss: its schedule times its coefficient.
 
         Args:
-            progress: Of the run.
+            progress: The run's progress.
             network: The student's network.
-            student: How it learns; with the network it says how large its TD loss is.
+            student: How it learns; with the network it determines the scale of the TD loss.
         """
         return {
             term.name: balanced_coefficient(term, network, student) * term.weight(progress)
@@ -114,8 +115,8 @@ class Recipe:
     def exploration(self, *, noisy: bool) -> Callable[[int], float]:
         """Exploration rate of the actors, `actor_steps -> epsilon`.
 
-        In the released code the clock of epsilon counts offline updates, too: after an offline
-        stage, and with a teacher's weights and clock, the student explores with the final value.
+        The released code's clock of epsilon also counts offline updates: after an offline stage, or
+        with a teacher's weights and clock, the student explores with the final value.
 
         Args:
             noisy: Whether the student's network is noisy: the noise alone explores, epsilon is 0.

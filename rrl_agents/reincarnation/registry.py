@@ -1,6 +1,6 @@
-"""Methods by name: the config a user fills in, and the recipe it becomes.
+"""Methods by name: the config that a user fills in, and the recipe built from it.
 
-Packages declare theirs, each a `Method`, in the group `rrl.methods` of entry points.
+Other packages declare theirs, each a `Method`, in the entry point group `rrl.methods`.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ class Method(Generic[ConfigT]):
 
     Attributes:
         config_class: Frozen dataclass with the method's settings, `q_learning` among them; its
-            defaults are the paper's. A `Method` of another package stands in its module.
-        build: Turns such a config into the recipe.
-        summary: One line for those who choose.
+            defaults are the paper's. A `Method` of another package must be in the same module.
+        build: Builds the recipe from such a config.
+        summary: One line for lists.
     """
 
     config_class: type[ConfigT]
@@ -57,7 +57,7 @@ _BUILT_IN: dict[str, Method[Any]] = {
     "qdagger": Method(
         QDaggerConfig,
         qdagger,
-        "Distil the teacher offline, then learn online and be weaned by the score",
+        "Distil the teacher offline, then learn online, weaned by the score",
     ),
     "kickstarting": Method(
         KickstartingConfig, kickstarting, "QDagger's loss and weaning without its offline stage"
@@ -65,12 +65,12 @@ _BUILT_IN: dict[str, Method[Any]] = {
     "dagger": Method(
         DaggerConfig, dagger, "Ablation: distillation alone, without Q-learning, and never weaned"
     ),
-    "ql_dagger": Method(QlDaggerConfig, ql_dagger, "Ablation: QDagger that is never weaned"),
+    "ql_dagger": Method(QlDaggerConfig, ql_dagger, "Ablation: QDagger, never weaned"),
     "dqfd": Method(
         DqfdConfig, dqfd, "Q-learning with a margin by which the teacher's action must lead"
     ),
     "jsrl": Method(
-        JsrlConfig, jsrl, "The teacher begins each episode, or shares its steps, less and less"
+        JsrlConfig, jsrl, "The teacher starts each episode, or shares its steps, less and less"
     ),
     "rehearsal": Method(
         RehearsalConfig,
@@ -85,12 +85,12 @@ _BUILT_IN: dict[str, Method[Any]] = {
     "fine_tuning": Method(
         FineTuningConfig,
         fine_tuning,
-        "Start from the teacher's own weights, and its replay data if there is any",
+        "Start from the teacher's weights, and from its replay data if there is any",
     ),
     "tabula_rasa": Method(
         TabulaRasaConfig,
         tabula_rasa,
-        "Plain Q-learning from random weights: what the others are compared with",
+        "Plain Q-learning from random weights: the baseline",
     ),
 }
 
@@ -109,14 +109,14 @@ MethodConfig: TypeAlias = (
     | FineTuningConfig
     | TabulaRasaConfig
 )
-"""The config of any method of the registry; of a Protocol tyro would make no flags."""
+"""The config of any method of the registry; tyro makes no flags from a Protocol."""
 
 
 def make_recipe(config: MethodConfig) -> Recipe:
-    """Build the recipe that a method's config stands for; it has the method's name in `METHODS`.
+    """Build the recipe of a method's config, named as in `METHODS`.
 
     Raises:
-        TypeError: When it is no method's config.
+        TypeError: When it is not a method's config.
     """
     name, method = _method_of(type(config))
     recipe = method.build(config)
@@ -128,7 +128,7 @@ def _method_of(config_class: type[object]) -> tuple[str, Method[Any]]:
     for name, method in METHODS.imported.items():
         if method.config_class is config_class:
             return name, method
-    # A process that was handed the config has imported its module, not looked up its name.
+    # A process that received the config has imported its module, but not looked up its name.
     for name in METHODS:
         with contextlib.suppress(ValueError):
             if METHODS[name].config_class is config_class:

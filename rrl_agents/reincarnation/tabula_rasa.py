@@ -1,4 +1,4 @@
-"""Plain Q-learning from random weights: what reincarnation is compared with.
+"""Plain Q-learning from random weights: the baseline for reincarnation.
 
 With the plain network it is DQN with Adam instead of RMSProp (Mnih et al., 2015; Agarwal et al.,
 2022, who call it tabula rasa DQN).
@@ -28,7 +28,7 @@ class TabulaRasaConfig:
 
 
 def tabula_rasa(config: TabulaRasaConfig) -> Recipe:
-    """Put plain Q-learning together: no teacher, no offline stage."""
+    """Build plain Q-learning: no teacher, no offline stage."""
     return Recipe(
         name="tabula_rasa",
         q_learning=config.q_learning,

@@ -1,6 +1,6 @@
-"""Terms that several methods share, ready to be put into a recipe.
+"""Terms that several methods share.
 
-A loss is imported when it is first computed: a recipe, its settings and their flags need no JAX.
+Losses are imported when first computed, so that recipes, settings and flags need no JAX.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from rrl_agents.ranges import check_ranges
 from rrl_agents.training.term import Term, TermInputs, TermLoss
 from rrl_agents.types import Array, Progress, Stage
 
-# Of the distillation term in the paper's QDagger-DQN and QDagger-Rainbow.
+# Coefficients of the distillation term in the paper's QDagger-DQN and QDagger-Rainbow.
 _DQN_COEFFICIENT = 3.0
 _RAINBOW_COEFFICIENT = 1.0
 
 
 def weaned(progress: Progress) -> float:
-    """The schedule of a teacher's term: lambda, as the progress has it."""
+    """The schedule of a teacher's term: the lambda stored in the progress."""
     return progress.weaning_weight
 
 
 def offline_only(progress: Progress) -> float:
-    """The schedule of what is for recorded data alone: 1 before the online stage, then 0."""
+    """The schedule of a term for recorded data only: 1 before the online stage, then 0."""
     return 1.0 if progress.stage < Stage.ONLINE else 0.0
 
 
 def temporal_difference(coefficient: float = 1.0) -> Term:
-    """The term of the student's own algorithm, "td"; the items of replay hold the n steps.
+    """The term of the student's own algorithm, "td"; replay items contain the n steps.
 
     Args:
         coefficient: Factor of the term, at least 0.
@@ -46,18 +46,17 @@ def temporal_difference(coefficient: float = 1.0) -> Term:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DistillationConfig:
-    """How a student is drawn towards its teacher.
+    """The distillation term, which draws the student towards its teacher.
 
     Attributes:
-        loss: "kl" of the softened policies (QDagger's), cross-entropy on the teacher's
-            "best_action" alone, mean squared difference of the "values", or
-            "best_action_and_values", the sum of these two.
-        temperature: Softens student and teacher, above 0; "values" ignores it.
-        teacher_temperature: Softens the teacher instead, above 0: that of its policy where it
-            gives logits (then it comes from the teacher's card); None for the same as the student.
-            Only "kl" looks at it.
-        coefficient: Factor of the term beside lambda, at least 0, relative to the TD loss of one
-            value, one distribution or one quantile; None for the paper's: 1 for a categorical
+        loss: "kl", KL divergence of the softened policies (QDagger's); "best_action", cross-entropy
+            with the teacher's best action only; "values", mean squared difference of the action
+            values; or "best_action_and_values", the sum of the last two.
+        temperature: Softmax temperature of student and teacher, above 0; ignored by "values".
+        teacher_temperature: Softmax temperature of the teacher, above 0; None for the student's, or
+            for the one in the card of a teacher that gives logits. Only "kl" uses it.
+        coefficient: Coefficient of the term, multiplied by lambda, at least 0, relative to the TD
+            loss of one value, distribution or quantile; None for the paper's: 1 for a categorical
             student (its Rainbow), 3 for others (its DQN).
     """
 
@@ -67,7 +66,7 @@ class DistillationConfig:
     coefficient: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse numbers without a meaning."""
+        """Refuse numbers out of range."""
         check_ranges(self, "temperature", "teacher_temperature", above=0)
 
     @property
@@ -82,11 +81,11 @@ MethodT = TypeVar("MethodT")
 def with_distillation(
     method: MethodT, change: Callable[[DistillationConfig], DistillationConfig]
 ) -> MethodT:
-    """A method's config with its settings of distillation changed, whatever field holds them.
+    """A method's config with its distillation settings changed, whichever field holds them.
 
     Args:
-        method: Config of any method; one that distils nothing stays as it is.
-        change: From the settings it has to those it shall have.
+        method: Config of any method; without distillation it stays unchanged.
+        change: Maps the present settings to the new ones.
     """
     config: Any = method
     settings = vars(config).items()
@@ -96,7 +95,7 @@ def with_distillation(
 
 
 RowLoss = Callable[[Array, Array], Array]
-"""Loss float32 [] of one state, of the student's and the teacher's scores of it, float32 [A]."""
+"""Loss float32 [] of one state, from the student's and the teacher's scores, float32 [A]."""
 
 
 def against_teacher(loss: RowLoss) -> TermLoss:
@@ -111,7 +110,7 @@ def against_teacher(loss: RowLoss) -> TermLoss:
 
 
 def distillation_from_teacher(config: DistillationConfig) -> Term:
-    """The distillation term, "distillation", over the rows the teacher has answered."""
+    """The distillation term, "distillation", over the rows with a teacher's answer."""
 
     def loss(student_q: Array, teacher: Array) -> Array:
         from rrl_agents.losses import distillation
@@ -139,10 +138,10 @@ def distillation_from_teacher(config: DistillationConfig) -> Term:
 def margin_over_other_actions(
     *, margin: float, form: Literal["mean", "max"], coefficient: float
 ) -> Term:
-    """DQfD's term, "margin": the teacher's best action must lead; over the rows it has answered.
+    """DQfD's term, "margin": the teacher's best action must lead; over the rows with its answer.
 
     Args:
-        margin: By how much it must lead, at least 0.
+        margin: Margin by which it must lead, at least 0.
         form: "mean" over the actions, or the "max" over them.
         coefficient: Fixed factor beside lambda.
     """
@@ -163,7 +162,7 @@ def margin_over_other_actions(
 
 
 def conservative_penalty(*, temperature: float, coefficient: float) -> Term:
-    """CQL's term, "conservative": values of actions that the data lacks must not grow, offline.
+    """CQL's term, "conservative": keeps values of actions outside the data from growing, offline.
 
     Args:
         temperature: Above 0, divides the values.

@@ -1,7 +1,7 @@
-"""How long a guide acts before the student may, a function of `actor_steps` (JSRL).
+"""The number of steps that a guide acts before the student, by `actor_steps` (JSRL).
 
-Uchendu et al., 2022, arXiv:2204.02372: the teacher plays the first k steps of an episode, k is
-drawn for each, and the range it is drawn from shrinks until the student plays alone.
+Uchendu et al., 2022, arXiv:2204.02372: the teacher plays the first k steps of an episode; k is
+drawn for each episode from a range that shrinks until the student plays alone.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ def shrinking_horizon(
     """The longest roll-in K, which each iteration multiplies by `decay` and rounds down.
 
     Args:
-        initial_steps: K at the beginning, decisions, at least 0.
+        initial_steps: Initial K in decisions, at least 0.
         decay: Factor of one iteration, in [0, 1).
-        iteration_steps: Decisions of the students that an iteration lasts, at least 1.
+        iteration_steps: Student decisions in an iteration, at least 1.
 
     Returns:
         `actor_steps -> K`.

@@ -1,10 +1,9 @@
-"""Weaning: how much the student still listens to its teacher (Agarwal et al., 2022, section 4.1).
+"""Weaning: the weight of the teacher during training (Agarwal et al., 2022, section 4.1).
 
-The weight lambda is 1 during the offline stage. Online it is what the student still lacks,
-max(1 - teacher-normalised score, 0), until `wean_steps` decisions, and 0 from then on; the score is
-that of weights that have learned online, as in the released code: how well the offline stage went
-says nothing about going on without a teacher. A weight that has once been 0 stays 0: the teacher
-may be gone by then.
+The weight lambda is 1 during the offline stage. Online it is max(1 - teacher-normalised score, 0)
+until `wean_steps` decisions, then 0. As in the released code, the score must come from weights
+trained online: a score from the offline stage does not show that the student learns without a
+teacher. Once the weight is 0 it stays 0, because the teacher may be gone by then.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from rrl_agents.types import Progress, Stage
 
 
 def until_matching_teacher(wean_steps: int) -> Callable[[Progress], float]:
-    """Lambda as a function of the progress, whose `weaning_weight` is the one in force so far.
+    """Lambda as a function of the progress, whose `weaning_weight` is the present lambda.
 
     Args:
         wean_steps: Decisions of the students (`actor_steps`) at which weaning ends, at least 0.

@@ -1,24 +1,24 @@
-"""Which student an environment is for, where the user leaves the choice to us."""
+"""Chooses the student that fits an environment."""
 
 from __future__ import annotations
 
 from rrl_agents.types import EnvironmentSpec
 
 AUTO = "auto"
-"""Stands for the fitting student wherever a student is named."""
+"""Name that selects the fitting student."""
 
 _LARGEST_GRID = 24
-"""Sides up to which an image is a grid of cells: Nature's strides of 4, 2 and 1 would leave 3x3."""
+"""Images up to this side are grids of cells: Nature's strides of 4, 2 and 1 would leave 3x3."""
 
 _SMALLEST_GRID = 3
-"""Sides that the 3x3 convolution of MinAtar's network needs."""
+"""Smallest side for the 3x3 convolution of MinAtar's network."""
 
 
 def fitting_student(spec: EnvironmentSpec) -> str:
-    """A DQN with the network for what is observed, a key of `STUDENTS`.
+    """The DQN whose network suits the observations, a key of `STUDENTS`.
 
     Args:
-        spec: Of the environment.
+        spec: Spec of the environment.
 
     Returns:
         "vector_dqn" for vectors and the smallest images, "minatar_dqn" for images with a side of up

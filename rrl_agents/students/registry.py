@@ -1,7 +1,7 @@
 """Students by name: a network and the algorithm that trains it, with their papers' numbers.
 
-Any of them learns by any method but fine-tuning, which trains the teacher's network. N-step, clocks
-and optimiser are the method's.
+Each works with every method except fine-tuning, which trains the teacher's network. The method
+decides n-step returns, clocks and optimiser.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class Student:
     """One entry of the registry.
 
     Attributes:
-        summary: One line for people who choose.
+        summary: One line for lists.
         network: Its architecture.
         learning: Its algorithm.
     """
@@ -29,7 +29,7 @@ class Student:
 
 
 _C51 = NetworkConfig(head="categorical", num_atoms=51, value_bound=10.0)
-# That of Dopamine's full Rainbow without its dueling and noisy layers, as the released code has it.
+# Dopamine's full Rainbow without its dueling and noisy layers, as in the released code.
 _RAINBOW = dataclasses.replace(_C51, kernel_init="xavier_uniform")
 _NETWORK_TRAITS = ("name", "head", "dueling", "noisy")
 _SWITCHES = ("priority_exponent", "random_shift", "intensity_scale")
@@ -41,7 +41,7 @@ STUDENTS: Mapping[str, Student] = {
     ),
     "double_dqn": Student(
         learning=StudentConfig(double=True),
-        summary="DQN whose online network chooses the next action (van Hasselt et al., 2016)",
+        summary="DQN with double Q-learning (van Hasselt et al., 2016)",
     ),
     "dueling_dqn": Student(
         network=NetworkConfig(dueling=True),
@@ -59,7 +59,7 @@ STUDENTS: Mapping[str, Student] = {
     "rainbow_impala": Student(
         network=dataclasses.replace(_RAINBOW, name="impala_cnn", features=(16, 32, 32)),
         learning=_PRIORITISED,
-        summary="that Rainbow with the residual network of IMPALA (Espeholt et al., 2018)",
+        summary="Rainbow with the residual network of IMPALA (Espeholt et al., 2018)",
     ),
     "noisy_dqn": Student(
         network=NetworkConfig(noisy=True),
@@ -75,7 +75,7 @@ STUDENTS: Mapping[str, Student] = {
     ),
     "vector_qr_dqn": Student(
         network=NetworkConfig(name="mlp", features=(256, 256), head="quantile", num_atoms=51),
-        summary="51 quantiles of return, with a perceptron for vectors, e.g. the balloon's",
+        summary="QR-DQN with 51 quantiles and an MLP, for vectors, e.g. the balloon's",
     ),
     "drq": Student(
         network=NetworkConfig(dueling=True),
@@ -88,17 +88,17 @@ STUDENTS: Mapping[str, Student] = {
     ),
     "vector_dqn": Student(
         network=NetworkConfig(name="mlp", features=(512, 512)),
-        summary="DQN with Dopamine's network for vectors of numbers, e.g. CartPole-v1",
+        summary="DQN with Dopamine's network for vectors, e.g. CartPole-v1",
     ),
 }
 """Name -> student."""
 
 
 def traits(network: NetworkConfig, learning: StudentConfig) -> Mapping[str, str]:
-    """The settings that tell one student from another, as "name" -> what it is.
+    """The settings that distinguish students: name -> value.
 
-    A number stands for the part that it switches on: prioritised replay with another exponent is
-    still Rainbow's, with the exponent 0 it is C51's. Sizes beside them are free.
+    A number only counts as on or off: prioritised replay with another exponent is still Rainbow,
+    but with exponent 0 it is C51. Sizes do not count.
 
     Args:
         network: The student's network.
@@ -123,7 +123,7 @@ def name_of(network: NetworkConfig, learning: StudentConfig) -> str | None:
 
 
 def broken_promises(name: str, network: NetworkConfig, learning: StudentConfig) -> tuple[str, ...]:
-    """How a student differs from what its name says, a text for each setting; none if it does not.
+    """How a student contradicts its name, one text per setting; empty if it does not.
 
     Args:
         name: Key of `STUDENTS`.

@@ -1,7 +1,7 @@
-"""What training changes about images so that a student sees more than it has played (DrQ).
+"""Image augmentation for training (DrQ).
 
 Kostrikov et al., 2021, arXiv:2004.13649, with the brightness of Schwarzer et al., 2021. Only the
-student sees these images; the teacher answered about the states as they were.
+student sees these images; the teacher's answers are for the original states.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ import jax.numpy as jnp
 from rrl_agents.students.config import StudentConfig, check_shiftable
 
 _LARGEST_DRAW = 2.0
-"""Brightness is drawn from a normal distribution cut off here, in standard deviations."""
+"""Truncation of the normal distribution of brightness, in standard deviations."""
 
 
 def augmented(states: jax.Array, student: StudentConfig, key: jax.Array) -> jax.Array:
-    """Shift and dim a batch of states as the student's settings say.
+    """Shift a batch of states and change its brightness, as the student's settings say.
 
     Args:
         states: uint8 or float32 [B, H, W, ...].
-        student: Which changes, and how large.
-        key: JAX random key; each row has draws of its own.
+        student: Settings of the changes.
+        key: JAX random key; each row gets its own draws.
 
     Returns:
-        Same shape. Same type after a shift alone; with brightness float32, pixels scaled to [0, 1]
-        before, as networks take floats as they are.
+        Same shape. Same type after a shift only; with brightness, float32 with pixels scaled to [0,
+        1], because networks do not rescale floats.
 
     Raises:
-        ValueError: When vectors should be shifted.
+        ValueError: When a shift is set, but states are vectors.
     """
     shift_key, intensity_key = jax.random.split(key)
     if student.random_shift > 0:
@@ -40,12 +40,12 @@ def augmented(states: jax.Array, student: StudentConfig, key: jax.Array) -> jax.
 
 
 def random_shift(images: jax.Array, pixels: int, key: jax.Array) -> jax.Array:
-    """Move each image by up to so many pixels along both sides, its edge pixels filling the gap.
+    """Shift each image by up to `pixels` along both sides, filling the gap with its edge pixels.
 
     Args:
         images: [B, H, W, ...].
-        pixels: Largest shift, at least 1. All 2 * pixels + 1 are as likely; Dopamine's never draws
-            the last.
+        pixels: Largest shift, at least 1. All 2 * pixels + 1 are equally likely; Dopamine never
+            draws the last.
         key: JAX random key.
 
     Returns:
@@ -65,7 +65,7 @@ def random_shift(images: jax.Array, pixels: int, key: jax.Array) -> jax.Array:
 
 
 def random_intensity(states: jax.Array, scale: float, key: jax.Array) -> jax.Array:
-    """Multiply each state by a brightness of its own, 1 + scale * clip(normal, -2, 2).
+    """Multiply each state by its own brightness factor, 1 + scale * clip(normal, -2, 2).
 
     Args:
         states: uint8 or float32 [B, ...].
@@ -73,7 +73,7 @@ def random_intensity(states: jax.Array, scale: float, key: jax.Array) -> jax.Arr
         key: JAX random key.
 
     Returns:
-        float32 [B, ...]; uint8 is divided by 255 before.
+        float32 [B, ...]; uint8 is divided by 255 first.
     """
     draws = jax.random.normal(key, (states.shape[0],) + (1,) * (states.ndim - 1))
     values = states.astype(jnp.float32) / (255.0 if states.dtype == jnp.uint8 else 1.0)

@@ -1,8 +1,8 @@
-"""Which devices compute the updates: one, or several that share the rows of each batch.
+"""The devices that compute updates: one, or several that share the rows of each batch.
 
 Each of N devices holds all parameters and computes B / N rows; XLA sums their gradients. That is
-JAX's usual data parallelism: the program stays that of one device, and its arguments say where they
-lie (`jax.sharding`).
+JAX's usual data parallelism: the program is the same as for one device, and the arguments' sharding
+does the rest (`jax.sharding`).
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 _ROWS = "rows"
 
-# JAX leaves it without types.
+# JAX has no types for it.
 _spec: Callable[..., PartitionSpec] = PartitionSpec
 
 
 class Devices(NamedTuple):
-    """Where the arrays of an update lie; None for JAX's default device.
+    """The sharding of an update's arrays; None for JAX's default device.
 
     Attributes:
-        replicated: Of parameters, optimiser and metrics: all of them on each device.
-        batches: Of the batches of a block, [K, B, ...]: each device has B / N rows of each.
+        replicated: For parameters, optimiser and metrics: a full copy on each device.
+        batches: For the batches of a block, [K, B, ...]: each device has B / N rows of each.
     """
 
     replicated: NamedSharding | None = None
     batches: NamedSharding | None = None
 
     def place_state(self, state: Any) -> Any:
-        """A state with its arrays on every device."""
+        """A state with copies of its arrays on every device."""
         return state if self.replicated is None else jax.device_put(state, self.replicated)
 
 

@@ -1,8 +1,8 @@
 """The loss of a method: a weighted sum of terms (`term`).
 
-A term whose loss needs the teacher's answer counts the rows that have one: its batch loss is the
-mean over these: an unanswered row neither adds to the term nor dilutes it. Rows are weighted
-by importance (1 for uniform replay), terms by arrays that the jitted step takes as arguments.
+The batch loss of a term that needs the teacher's answer is the mean over the rows that have one, so
+unanswered rows neither add to the term nor dilute it. Rows are weighted by importance (1 for
+uniform replay), terms by arrays that are arguments of the jitted step.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from rrl_agents.training.term import Term, TermInputs
 def weighted_objective(
     terms: tuple[Term, ...], seen: TermInputs, weights: Mapping[str, jax.Array]
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Add up the terms of a batch.
+    """Sum the terms of a batch.
 
     Args:
-        terms: Of the method.
-        seen: What they look at; each has a key of its own made from its key.
+        terms: The method's terms.
+        seen: Their inputs; each term gets its own key, derived from the inputs' key.
         weights: float32 [] for each term's name: schedule times coefficient.
 
     Returns:
@@ -49,6 +49,6 @@ def weighted_objective(
 
 
 def _batch_loss(row_loss: jax.Array, importance_weight: jax.Array, mask: jax.Array) -> jax.Array:
-    """Importance-weighted mean over the rows that count; 0 when none does."""
+    """Importance-weighted mean over the rows that count; 0 if there are none."""
     chex.assert_equal_shape([row_loss, importance_weight, mask])
     return jnp.sum(row_loss * importance_weight * mask) / jnp.maximum(jnp.sum(mask), 1.0)

@@ -1,4 +1,4 @@
-"""Settings every method shares: Q-learning from replay, with Dopamine's clocks."""
+"""Settings that all methods share: Q-learning from replay, with Dopamine's clocks."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ class QLearningConfig:
 
     Attributes:
         n_step: Rewards summed before bootstrapping, at least 1.
-        discount: Gamma, per decision, in [0, 1).
+        discount: Discount gamma per decision, in [0, 1).
         batch_size: Transitions in one update.
-        update_period: Decisions (`actor_steps`) per online update.
+        update_period: Decisions (`actor_steps`) per online update, the inverse of the replay ratio.
         target_update_steps: Decisions between copies to the target network; a multiple of
-            `update_period`. Offline an update counts as `update_period` decisions.
+            `update_period`. Offline, an update counts as `update_period` decisions.
         min_replay_size: Decisions in replay before online updates begin.
-        initial_epsilon: Exploration rate before its decay, in [0, 1]; None lets the method decide:
-            `final_epsilon` for a student that can already play, else 1 (`Recipe.exploration`).
-        final_epsilon: Exploration rate after its decay, in [0, 1].
-        epsilon_decay_steps: Decisions the decay lasts.
-        optimiser: Adam or RMSProp, beside its learning rate.
+        initial_epsilon: Exploration rate before the decay, in [0, 1]; None for the method's choice:
+            `final_epsilon` for a student that is already trained, else 1.
+        final_epsilon: Exploration rate after the decay, in [0, 1].
+        epsilon_decay_steps: Length of the decay, in decisions.
+        optimiser: Adam or RMSProp; the learning rate is a setting of the method.
     """
 
     n_step: int = 1
@@ -39,7 +39,7 @@ class QLearningConfig:
     optimiser: OptimiserConfig = OptimiserConfig()
 
     def __post_init__(self) -> None:
-        """Refuse numbers without a meaning."""
+        """Refuse numbers out of range."""
         check_ranges(self, "n_step", "batch_size", "update_period", "target_update_steps", least=1)
         check_ranges(self, "min_replay_size", "epsilon_decay_steps", least=1)
         check_ranges(self, "discount", least=0, below=1)

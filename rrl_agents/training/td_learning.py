@@ -1,8 +1,8 @@
-"""The temporal-difference part of an update: what each kind of student computes of a batch.
+"""The temporal-difference part of an update, for each kind of student.
 
-The head of the network decides the loss, the student's settings who chooses the action bootstrapped
-from. Noisy networks draw one noise for the states acted in and another for those bootstrapped from;
-implicit quantile networks draw levels for each state.
+The network's head decides the loss; the student's settings decide which network chooses the action
+bootstrapped from. Noisy networks draw one noise for the states acted in and another for those
+bootstrapped from; implicit quantile networks draw levels for each state.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from rrl_agents.types import Batch, Params
 
 
 class TdOutcome(NamedTuple):
-    """What temporal-difference learning makes of a batch.
+    """The result of temporal-difference learning on a batch.
 
     Attributes:
-        online: What the online network answers in the states acted in.
-        target: What the target network answers in the states bootstrapped from.
+        online: The online network's outputs in the states acted in.
+        target: The target network's outputs in the states bootstrapped from.
         td_loss: float32 [B], each row's loss, neither weighted nor averaged.
     """
 
@@ -39,21 +39,21 @@ class TdOutcome(NamedTuple):
 TdLearning = Callable[[Params, Params, Batch, jax.Array], TdOutcome]
 """Temporal-difference learning of one kind of student.
 
-Of the parameters of the online network, through which alone gradients flow, those of the target
-network, B transitions with observations as the network shall see them, and a JAX random key of
-noise and quantile levels, a fresh one for each update.
+Arguments: the online network's parameters, the only ones with gradients; the target network's; B
+transitions with the observations for the network; and a JAX random key for noise and quantile
+levels, a fresh one for each update.
 """
 
 
 def make_td_learning(network: QNetwork, student: StudentConfig) -> TdLearning:
-    """Put together the algorithm of a student.
+    """Build the algorithm of a student.
 
     Args:
         network: From `make_network`.
         student: How it learns.
 
     Raises:
-        ValueError: When the network's distribution cannot be learned.
+        ValueError: When the network's distribution has too few atoms.
     """
     config = network.config
     if config.head == "categorical" and config.num_atoms < 2:
@@ -75,7 +75,7 @@ def make_td_learning(network: QNetwork, student: StudentConfig) -> TdLearning:
         online = answer(params, batch.observation, noise_tm1, levels[0], samples)
         target = selector = answer(target_params, next_states, noise_t, levels[1], samples)
         if student.double or is_implicit:
-            # IQN's action is chosen by as many quantiles as the action values are averaged over.
+            # IQN chooses its action with as many quantiles as are averaged into action values.
             chooser = params if student.double else target_params
             selector = answer(chooser, next_states, noise_t, levels[2], config.num_atoms)
         return TdOutcome(online, target, _row_losses(online, target, selector.q_values, batch))
@@ -86,7 +86,7 @@ def make_td_learning(network: QNetwork, student: StudentConfig) -> TdLearning:
 def _row_losses(
     online: Outputs, target: Outputs, q_selector_t: jax.Array, batch: Batch
 ) -> jax.Array:
-    """Loss of each row by the kind of answer, float32 [B]."""
+    """Loss of each row by the kind of output, float32 [B]."""
     transition = (batch.action, batch.n_step_return, batch.discount)
     if isinstance(online, CategoricalOutputs) and isinstance(target, CategoricalOutputs):
         of_row = jax.vmap(categorical_q_learning_loss, in_axes=(0,) * 6 + (None,))

@@ -1,6 +1,6 @@
 """One part of a method's loss: a pure function of a batch, and its schedule.
 
-Nothing here computes: recipes and their settings are read where JAX is not needed.
+Nothing here computes, so that recipes and their settings need no JAX.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 class TermInputs(NamedTuple):
-    """What a term may look at.
+    """The inputs of a term.
 
     Attributes:
         batch: B transitions, with observations as the student sees them.
-        online: What the online network answers in the states acted in; gradients flow through it.
-        target: What the target network answers in the states bootstrapped from; none flow.
-        td_loss: float32 [B], what the student's algorithm makes of each row (`td_learning`).
+        online: The online network's outputs in the states acted in; gradients flow through them.
+        target: The target network's outputs in the states bootstrapped from; no gradients flow.
+        td_loss: float32 [B], loss of each row by the student's algorithm (`td_learning`).
         key: JAX random key, a fresh one for each term and update.
     """
 
@@ -47,10 +47,10 @@ class Term:
         loss: Loss of each transition.
         weight: Schedule of the term, `Progress -> [0, 1]`.
         coefficient: Fixed factor of the term beside its schedule, at least 0.
-        categorical_coefficient: The same beside the cross-entropy of a categorical student; None
-            for `coefficient`.
-        follows_td_scale: Whether the term is to keep its balance with the TD loss of any student
-            (`balanced_coefficient`); False of the TD loss itself.
+        categorical_coefficient: The coefficient beside the cross-entropy of a categorical student;
+            None for `coefficient`.
+        follows_td_scale: Whether to scale the term with the student's TD loss
+            (`balanced_coefficient`); False for the TD loss itself.
         needs_teacher: Whether only rows with a teacher's answer count.
     """
 
@@ -63,5 +63,5 @@ class Term:
     needs_teacher: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse a coefficient that would turn a loss around."""
+        """Refuse a negative coefficient."""
         check_ranges(self, "coefficient", "categorical_coefficient", least=0)

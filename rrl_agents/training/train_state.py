@@ -1,4 +1,4 @@
-"""What a learner carries from update to update, and how it begins."""
+"""The state that a learner carries from update to update, and its initial value."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class TrainState(NamedTuple):
     """State of the learner; a JAX pytree.
 
     Attributes:
-        params: Of the online network.
-        target_params: Of the target network, same tree.
+        params: Parameters of the online network.
+        target_params: Parameters of the target network, same tree.
         opt_state: The optimiser's moments.
         learner_updates: int32 [], gradient steps taken.
     """
@@ -57,7 +57,7 @@ def sync_target(state: TrainState) -> TrainState:
 
 
 def fresh_optimiser(state: TrainState, optimiser: OptimiserConfig) -> TrainState:
-    """State whose optimiser has seen no gradient yet."""
+    """State with a freshly initialised optimiser."""
     return state._replace(opt_state=descent_direction(optimiser).init(state.params))
 
 

@@ -15,8 +15,8 @@ from services.shared.errors import UserError
 class Train:
     """Train a student on this machine, with one process per role or one for all.
 
-    Example: `rrl train qdagger --run runs/pong --teacher.checkpoint Pong/dqn-bundled`. Run the same
-    command again to resume after a stop or a crash.
+    Example: `rrl train qdagger --preset demo --run runs/pong`. Run the same command again to resume
+    after a stop or a crash.
 
     Attributes:
         experiment: The experiment.

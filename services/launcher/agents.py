@@ -1,7 +1,7 @@
-"""Agents by reference, ready to play: a run's student, a teacher of any kind, or a service.
+"""Opens agents by reference: a run's student, a teacher of any kind, or a service.
 
-runs/mine                      the student of a run, as its newest checkpoint has it
-runs/mine/checkpoints/00000007 the same, as that checkpoint has it
+runs/mine                      the student of a run, from its newest checkpoint
+runs/mine/checkpoints/00000007 the same, from this checkpoint
 teacher.example:50051          a teacher service
 Pong/dqn-bundled, a path, a URL, module:factory, ensemble:RULE:A,B
                                a teacher, as `services.library.door.open_reference` takes it
@@ -28,7 +28,7 @@ from services.teacher.in_process import TeacherInProcess
 
 _ADDRESS = re.compile(r".+:\d+|(dns|unix|ipv4|ipv6):.+")
 _ENDLESS = 10**12
-"""Decisions that no environment's limit has: a card that says more has no limit to say."""
+"""More decisions than any environment's limit; a card with more has no limit."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,8 +38,8 @@ class Agent:
     Attributes:
         card: Its card.
         scores: Scores float32 [B, A] of observations.
-        environment: What it plays, under the rules it was trained in; None where it does not say.
-        protocol: How it is scored: a run's own, or the usual one.
+        environment: The environment it was trained in, with its rules; None if unknown.
+        protocol: How it is scored: the run's protocol, or the default one.
     """
 
     card: TeacherCard
@@ -48,7 +48,7 @@ class Agent:
     protocol: EvaluationProtocol = EvaluationProtocol()
 
     def check_plays(self, spec: EnvironmentSpec) -> None:
-        """See that it can play an environment.
+        """Check that it can play an environment.
 
         Raises:
             UserError: observations or actions differ.
@@ -67,7 +67,7 @@ class Agent:
 
 
 def is_address(reference: str) -> bool:
-    """Whether a reference is an address: it has the form of one, and no such path is there."""
+    """Whether a reference is an address: it looks like one, and no such path exists."""
     return _ADDRESS.fullmatch(reference) is not None and not Path(reference).exists()
 
 
@@ -76,11 +76,12 @@ def opened_agent(reference: str, peers: ClientSecurity | None = None) -> Iterato
     """An agent, until the block ends.
 
     Args:
-        reference: Which, as this module's head has it; what is there goes before an address.
-        peers: What to trust and show at a service; None for plaintext without a token.
+        reference: A reference as listed in the module docstring; an existing path takes precedence
+            over an address.
+        peers: TLS and credentials for a service; None for plaintext without a token.
 
     Raises:
-        UserError: there is no such agent, or it cannot be used; says what to do.
+        UserError: there is no such agent, or it cannot be used.
     """
     path = Path(reference)
     if (path / CONFIG_FILE).is_file():
@@ -102,7 +103,7 @@ def opened_agent(reference: str, peers: ClientSecurity | None = None) -> Iterato
 
 
 def _student(run: Path, number: int | None) -> Agent:
-    # Checkpoints of runs are Orbax's, which takes seconds to import and sets up logging.
+    # Run checkpoints need Orbax, which takes seconds to import and configures logging.
     from services.launcher.trained_student import default_name, read_student
     from services.teacher.policies.backend_choice import choose_policy
 
@@ -122,7 +123,7 @@ def _taught(teacher: TeacherInProcess | ServedTeacher) -> Agent:
 
 
 def _environment_of(card: TeacherCard) -> EnvironmentConfig | None:
-    """What a card says that its agent plays; None where that is no environment here."""
+    """The environment in an agent's card; None if it is not available here."""
     if card.game == UNKNOWN_GAME:
         return None
     try:

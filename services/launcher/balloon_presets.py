@@ -1,12 +1,13 @@
-"""Experiments with balloons: the paper's second domain, from a teacher that took a month of TPUs.
+"""Balloon experiments: the paper's second domain, with a teacher that took a month of TPUs.
 
-Perciatelli44 teaches a student a hundredth of its size, which flies 60 flights of its own. Learning
-from scratch stays near random play for some 900 flights. Clocks are decisions, 960 to a flight.
+Perciatelli44 teaches a student of a hundredth of its size, which flies 60 flights of its own.
+Training from scratch stays near random play for about 900 flights. Clocks count decisions, 960 per
+flight.
 
-What the Balloon Learning Environment's own QR-DQN has (its `quantile.gin`) is kept: discount,
-n-step returns, batches, periods and Adam's epsilon. Its exploration by flights of another policy is
-not here. Its learning rate, 2e-6, is for hundreds of thousands of flights, and stands in
-`balloon_perciatelli` alone, with its network.
+Discount, n-step returns, batches, periods and Adam's epsilon are those of the Balloon Learning
+Environment's own QR-DQN (its `quantile.gin`). Its exploration by flights of another policy is left
+out. Its learning rate, 2e-6, suits hundreds of thousands of flights; only `balloon_perciatelli` has
+it, with its network.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from services.evaluator.config import EvaluationProtocol
 from services.launcher.experiment_config import ExperimentConfig, TeacherChoice
 
 FLIGHT_STEPS = EnvironmentConfig(name="balloon").episode_steps
-"""Decisions of a whole flight."""
+"""Decisions in a whole flight."""
 
 _TEACHERS_FLIGHTS, _STUDENTS_FLIGHTS = 100, 60
 _OFFLINE_UPDATES = 30_000
@@ -68,7 +69,7 @@ def _experiment(method: MethodConfig) -> ExperimentConfig:
         teacher=TeacherChoice(checkpoint="BLE/perciatelli44"),
         teacher_steps=_TEACHERS_FLIGHTS * FLIGHT_STEPS,
         online_steps=_STUDENTS_FLIGHTS * FLIGHT_STEPS,
-        # A flight is 6 s of CPU: few for the curve, more at the end, always the same ones.
+        # A flight takes 6 s of CPU: few for the curve, more at the end, always with the same seeds.
         evaluation=EvaluationProtocol(
             episodes=5,
             final_episodes=20,

@@ -1,8 +1,8 @@
-"""JAX's cache of compiled functions, which the roles of all runs on this machine share.
+"""JAX's cache of compiled functions, shared by the roles of all runs on this machine.
 
-The folder holds native code: it belongs to the user alone, and there is one per kind of processor.
-What no run has written again for longest makes room (JAX itself bounds a cache by locks only, which
-roles would wait for). Files that a killed process or a full disk left incomplete are removed: JAX
+The folder holds native code: only the user may write to it, and each kind of processor has its own.
+The oldest files are removed first (JAX itself bounds a cache only with locks, which roles would
+wait for). Files that a killed process or a full disk left incomplete are removed, because JAX
 neither reads nor replaces them.
 """
 
@@ -19,19 +19,19 @@ from pathlib import Path
 from services.library.places import compiled_directory
 
 MOST_BYTES = 512 * 2**20
-"""Of one folder; the functions of a run take a few MB."""
+"""Size limit of one folder; the functions of a run take a few MB."""
 
 _ZSTANDARD = b"\x28\xb5\x2f\xfd"
 _CHECKED, _CHECKING = ".checked", ".checking"
-"""Files whose times say since when the others have to be checked."""
+"""Marker files whose times say which other files are unchecked."""
 
 _CPU_INFO = Path("/proc/cpuinfo")
 
 
 def compiled_functions_folder() -> Path | None:
-    """The folder for this machine's processor, made if it is missing.
+    """The folder for this machine's processor, created if missing.
 
-    None where it cannot be made, or is not this user's alone: then nothing is kept.
+    None if it cannot be created or others can write to it; nothing is cached then.
     """
     folder = compiled_directory() / _processor()
     try:
@@ -44,9 +44,9 @@ def compiled_functions_folder() -> Path | None:
 
 
 def keep_compiled_functions() -> None:
-    """Have JAX keep what this process compiles, and take what others have compiled.
+    """Have JAX cache what this process compiles, and use what others have compiled.
 
-    Where the user has set JAX_COMPILATION_CACHE_DIR, that folder stays.
+    A folder in JAX_COMPILATION_CACHE_DIR takes precedence.
     """
     import jax
 
@@ -55,7 +55,7 @@ def keep_compiled_functions() -> None:
         return
     for name, value in {
         "jax_compilation_cache_dir": str(folder),
-        # Small functions are many: together they take as long as the large ones.
+        # The many small functions together take as long as the large ones.
         "jax_persistent_cache_min_compile_time_secs": 0.0,
         "jax_persistent_cache_min_entry_size_bytes": 0,
     }.items():
@@ -63,7 +63,7 @@ def keep_compiled_functions() -> None:
 
 
 def tidy_compiled_functions() -> None:
-    """Remove what is damaged or too much from the folder; a launcher does so before a run."""
+    """Remove damaged and surplus files from the folder; a launcher does so before a run."""
     folder = compiled_functions_folder()
     if folder is None:
         return
@@ -73,10 +73,10 @@ def tidy_compiled_functions() -> None:
 
 
 def drop_damaged(folder: Path) -> None:
-    """Remove incomplete files of JAX, of those written since the last call.
+    """Remove JAX's incomplete files among those written since the last call.
 
-    A file that another process is writing at this moment may be among them: it is written again by
-    the next process that compiles the function.
+    This may remove a file that another process is still writing; the next process that compiles the
+    function writes it again.
 
     Raises:
         OSError: no permission, or no space.
@@ -89,14 +89,14 @@ def drop_damaged(folder: Path) -> None:
             if path.stat().st_mtime >= since and not _is_whole(path.read_bytes()):
                 path.unlink()
     with contextlib.suppress(FileNotFoundError):
-        # Others that check at the same time have moved it.
+        # Another process checking at the same time has moved it.
         checking.replace(checked)
 
 
 def _is_whole(compressed: bytes) -> bool:
-    """Whether JAX can decompress a file: zlib's end in a checksum."""
+    """Whether JAX can decompress a file; zlib files end in a checksum."""
     if compressed.startswith(_ZSTANDARD):
-        # Where the user has added that library, which need not be here.
+        # JAX uses this optional library if the user has installed it.
         return True
     try:
         zlib.decompress(compressed)
@@ -106,7 +106,7 @@ def _is_whole(compressed: bytes) -> bool:
 
 
 def make_room(folder: Path, most_bytes: int = MOST_BYTES) -> None:
-    """Remove the oldest files beyond a size in all; others may do so at the same time."""
+    """Remove the oldest files beyond a total size; safe if other processes do the same."""
     files = []
     for path in folder.iterdir():
         with contextlib.suppress(OSError):
@@ -122,7 +122,7 @@ def make_room(folder: Path, most_bytes: int = MOST_BYTES) -> None:
 
 
 def _processor() -> str:
-    """A name for what code is compiled for: a home folder may be that of several machines."""
+    """Identifies the processor that code is compiled for: machines may share a home folder."""
     found = ""
     with contextlib.suppress(OSError):
         text = _CPU_INFO.read_text(errors="replace")

@@ -1,4 +1,4 @@
-"""How well an agent plays: whole episodes under a protocol that is stated with the result."""
+"""Evaluates agents on whole episodes, under a protocol that is stated with the result."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from services.shared.errors import user_errors
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PlayedUnder:
-    """The rules of an evaluation; those of other rules do not compare with it.
+    """The protocol of an evaluation; results of different protocols are not comparable.
 
     Attributes:
         environment: Name of the environment.
         game: What is played, in one word.
         episodes: Whole episodes; episode i has the seed `first_seed` + i.
-        first_seed: Seed of the first.
+        first_seed: Seed of the first episode.
         epsilon: Probability of a uniformly random action.
-        acts: "greedily" by Q-values, or by draws from a policy, at its temperature.
+        acts: "greedily" by Q-values, or by sampling from a policy, at its temperature.
         sticky_actions: Probability that the environment repeats the last action.
         max_episode_steps: Decisions after which an episode is cut off.
         frames_per_step: Emulator frames that one decision lasts.
@@ -54,15 +54,15 @@ class Evaluation:
 
     Attributes:
         agent: Name of the agent.
-        parameters_sha256: Of its parameters, as its card has it.
-        protocol: The rules.
+        parameters_sha256: Digest of its parameters, as in its card.
+        protocol: The protocol.
         mean_return: Undiscounted sum of raw rewards, mean over the episodes.
         interval: 95% bootstrap interval of the mean, lower and upper end.
-        random_return: Mean return of the uniformly random policy where it is known, else None.
-        random_source: Where that comes from, in words.
-        returns: Of each episode, in the order of their seeds.
-        steps: Decisions of each.
-        metrics: What else the environment judges episodes by: name -> mean over the episodes.
+        random_return: Mean return of the uniformly random policy; None if unknown.
+        random_source: Origin of the random return, in words.
+        returns: Return of each episode, in seed order.
+        steps: Decisions in each episode.
+        metrics: Further metrics of the environment: name -> mean over the episodes.
     """
 
     agent: str
@@ -87,16 +87,16 @@ def evaluate_agent(
     first_seed: int,
     on_episode: Callable[[], None] = lambda: None,
 ) -> Evaluation:
-    """Play an agent.
+    """Evaluate an agent.
 
     Args:
         agent: Agent to evaluate.
-        environment: What is played.
+        environment: The environment to play.
         episodes: Number of whole episodes, at least 1.
         epsilon: Probability of a uniformly random action.
-        num_envs: Environments stepped together.
+        num_envs: Environments stepped in parallel.
         first_seed: Seed of the first episode.
-        on_episode: Called for each episode that ends.
+        on_episode: Called when an episode ends.
 
     Raises:
         UserError: the agent cannot play this environment, or a number is out of range.

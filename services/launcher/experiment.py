@@ -1,6 +1,6 @@
-"""An experiment: a config with everything looked up, from which each role's settings are taken.
+"""A resolved experiment: the user's config and everything it refers to.
 
-`resolution.resolve` makes one. Only addresses are added where processes are started.
+Each role's settings derive from it. `resolution.resolve` makes one; starters only add addresses.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ VIDEO_FILE = "metrics/student.gif"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """A config with everything looked up that it only names.
+    """A config, and what the names in it refer to.
 
     Attributes:
-        config: What the user chose.
-        spec: Shapes of its environment.
-        card: Of the teacher; None where there is none.
+        config: The user's config.
+        spec: Shapes and types of its environment.
+        card: The teacher's card; None without a teacher.
         random_return: Mean return of the random policy.
-        data: What the teacher's table is filled from; None has the teacher play.
-        teacher_peers: What to trust and show at the teacher's address; None for plaintext without
-            a token.
+        data: Recorded data to fill the teacher's table; None has the teacher play.
+        teacher_peers: TLS and credentials for the teacher's address; None for plaintext without a
+            token.
     """
 
     config: ExperimentConfig
@@ -46,12 +46,12 @@ class Experiment:
 
     @property
     def recipe(self) -> Recipe:
-        """The method's parts."""
+        """The recipe of the method."""
         return make_recipe(self.config.method)
 
     @property
     def teacher_return(self) -> float | None:
-        """The teacher's known mean return; None has the evaluator play it."""
+        """The teacher's known mean return; None has the evaluator measure it."""
         if self.config.teacher.mean_return is not None:
             return self.config.teacher.mean_return
         score = self.card.score if self.card is not None else None
@@ -59,13 +59,13 @@ class Experiment:
 
     @property
     def episode_steps(self) -> int | None:
-        """Steps of a whole episode, where so few are played that they are what one counts."""
+        """Steps of a whole episode, if so few are played that progress counts episodes."""
         environment = self.config.environment
         return environment.episode_steps if environment.environment.episodes_are_counted else None
 
     @property
     def asks_teacher(self) -> bool:
-        """Whether actors ask for the teacher's scores or actions."""
+        """Whether actors query the teacher for scores or actions."""
         return self.recipe.asks_teacher(self.random_return)
 
     @property
@@ -81,19 +81,19 @@ class Experiment:
 
     @property
     def needs_card(self) -> bool:
-        """Whether the method takes anything from a teacher but its score."""
+        """Whether the method uses more of a teacher than its score."""
         recipe = self.recipe
         starts_as_teacher = recipe.initial_weights == "teacher"
         return recipe.needs_teacher_data or starts_as_teacher or self.asks_teacher
 
     @property
     def teacher_plays(self) -> bool:
-        """Whether the teacher plays into its table; else that holds recorded data, or nothing."""
+        """Whether the teacher plays into its table; otherwise it holds recorded data or nothing."""
         return self.data is None and self.targets.teacher_steps > 0
 
     @property
     def targets(self) -> StageTargets:
-        """How far each stage goes; the replay ratio turns agent steps into updates."""
+        """The target of each stage; the replay ratio converts agent steps into updates."""
         q_learning, recipe = self.recipe.q_learning, self.recipe
         learned_from = max(0, self.config.online_steps - q_learning.min_replay_size)
         return StageTargets(
@@ -104,19 +104,19 @@ class Experiment:
 
     @property
     def _teacher_steps(self) -> int:
-        """How much of the teacher's play there is to be before the student begins."""
+        """Agent steps that the teacher plays before the student begins."""
         recipe = self.recipe
         if self.data is None:
-            # Data that no stage learns from is not played.
+            # Do not play data that no stage learns from.
             return self.config.teacher_steps if recipe.needs_teacher_data else 0
         capacity = self.config.replay_capacity
         if recipe.reloads_data:
-            # Learning begins that much later: what play pushes out until then need not go in.
+            # Learning begins that much later: leave out what would be overwritten until then.
             capacity -= recipe.q_learning.min_replay_size
         return min(self.config.teacher_steps, self.data.transitions, capacity)
 
     def to_json(self) -> str:
-        """The resolved experiment, as it stands in a run's config.json."""
+        """The resolved experiment as written to a run's config.json."""
         config = dataclasses.asdict(self.config)
         settings = config.pop("method")
         config["environment"]["frames_per_step"] = self.spec.frames_per_step
@@ -138,7 +138,7 @@ class Experiment:
 
     @property
     def score_protocols(self) -> dict[str, ScoreProtocol]:
-        """How the returns are measured that a report puts beside each other."""
+        """The protocols of the returns that a report compares."""
         student = ScoreProtocol(
             epsilon=self.config.evaluation.epsilon,
             sticky_actions=self.config.environment.sticky_actions,
@@ -146,7 +146,7 @@ class Experiment:
         )
         protocols = {"student": student}
         if self.teacher_return is None:
-            # The evaluator plays it as it plays the student.
+            # The evaluator plays it under the student's protocol.
             protocols["teacher"] = student
         elif self.config.teacher.mean_return is None and self.card is not None:
             score, played = self.card.score, self.card.protocol
@@ -159,7 +159,7 @@ class Experiment:
 
     @property
     def layout(self) -> ItemLayout:
-        """Shapes of what replay holds."""
+        """Shapes of the items in replay."""
         return ItemLayout(
             frame_shape=self.spec.frame_shape,
             stack_size=self.spec.stack_size,

@@ -1,4 +1,4 @@
-"""What a user chooses of a run: method, student, teacher, budgets; the command line fills it in."""
+"""The config of a run: method, student, teacher and budgets, as the command line fills it in."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from services.tracking.tracker import TrackerName
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TeacherChoice:
-    """Whom the student learns from, and is measured against.
+    """The teacher that the student learns from and is compared with.
 
     Attributes:
         checkpoint: A name of `rrl teacher list`, a path (teacher directory, Dopamine agent or one
-            of its checkpoints, model of Stable-Baselines3, CleanRL or PyTorch, ONNX file), a URL
-            of one, a Python policy as `module:factory`, or several as `ensemble:RULE:A,B` (rules
-            mean, values, highest); None for no teacher at all, where a method needs none:
-            `mean_return` is then what 1 stands for on the scale of scores.
-        address: HOST:PORT of a teacher service that runs already, here or on another machine, in
-            the place of `checkpoint`; of replicas all, with commas between. The run then starts no
-            teacher.
-        mean_return: Its mean return; None takes the card's score, and has the evaluator play the
-            teacher where the card has none.
+            of its checkpoints, model of Stable-Baselines3, CleanRL or PyTorch, ONNX file), a URL of
+            one, a Python policy as `module:factory`, or several as `ensemble:RULE:A,B` (rules mean,
+            values, highest); None for a method that needs no teacher: the return `mean_return` then
+            has score 1.
+        address: HOST:PORT of a running teacher service, here or on another machine, instead of
+            `checkpoint`; for replicas, all of them separated by commas. The run then starts no
+            teacher service.
+        mean_return: The teacher's mean return; None takes the score in its card, or has the
+            evaluator measure it if the card has none.
         data: Directory of a Dopamine agent's replay data, or a fetched agent's name, to fill the
-            teacher's table from; None has the teacher play.
-        data_number: Which checkpoint of the data; the newest when None.
-        labels: Folder that `rrl teacher label` made of the data by this teacher, to share between
-            runs; None labels what this run takes, in the run's own folder.
-        play: Folder of what the teacher plays, to share between runs in one process: the first to
-            have played it leaves its table and its evaluation there, whatever their seeds, and the
-            others take them. None has the teacher play for each run. Not with `data`.
+            teacher's table; None has the teacher play.
+        data_number: Number of the data's checkpoint; None for the newest.
+        labels: Folder with this teacher's labels of the data, made by `rrl teacher label`, to share
+            between runs; None labels the data for this run only, in its own folder.
+        play: Folder for the teacher's play, to share between runs in one process. The first run
+            saves the teacher's table and its evaluation there; the others load them, whatever their
+            seeds. None has the teacher play for each run. Not with `data`.
     """
 
     checkpoint: str | None = "pong_dqn"
@@ -50,7 +50,7 @@ class TeacherChoice:
     play: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse two sources of the teacher's table."""
+        """Refuse two sources for the teacher's table."""
         if self.data is not None and self.play is not None:
             raise ValueError(
                 "the teacher's table is filled from teacher.data or by its play (teacher.play): "
@@ -64,45 +64,45 @@ class ExperimentConfig:
 
     Attributes:
         method: How the teacher is used.
-        environment: What is played.
-        network: The student's architecture; the teacher's own where the method starts from its
-            weights.
-        student: How it learns beside its architecture: double Q-learning, priorities, augmentation.
-        teacher: Whom it learns from.
-        teacher_steps: Agent steps the teacher plays into its table first; not played where nothing
-            is learned from it. With recorded data, the most that are taken of it, the newest;
-            all of it goes in where this and `replay_capacity` allow.
-        collect_epsilon: Probability of a random action while the teacher plays into its table; its
-            labels are its own all the same. None for 0.01. Where a state holds the last action, a
-            teacher that mostly repeats it teaches that alone: much randomness then shows what it
-            does elsewhere.
-        online_steps: Agent steps the students play, all actors together.
+        environment: The environment.
+        network: The student's architecture; a method that starts from the teacher's weights uses
+            the teacher's.
+        student: How the student learns: double Q-learning, priorities, augmentation.
+        teacher: The teacher that the student learns from.
+        teacher_steps: Agent steps that the teacher plays into its table first, if the method learns
+            from them. With recorded data, how many of its newest steps to use at most;
+            `replay_capacity` limits them, too.
+        collect_epsilon: Probability of a random action while the teacher plays into its table; None
+            for 0.01. The labels stay the teacher's own. Raise it where states contain the last
+            action and the teacher mostly repeats it: random actions then show what it does
+            otherwise.
+        online_steps: Agent steps that the students play, over all actors.
         evaluation: How students are scored.
-        offline_evaluation_period: Updates between two evaluations in the offline stage.
-        online_evaluation_period: Updates between two evaluations in the online stage.
-        num_actors: Actor processes.
-        envs_per_actor: Environments that one actor steps together.
-        replay_capacity: Transitions that each table holds, all shards together.
-        replay_shards: Replay servers, each with its share of the tables and of the actors.
-        checkpoint_period_seconds: Time between two checkpoints; what a kill can cost.
-        publish_period_updates: Updates between two publications of weights to the actors.
-        weights_period_seconds: Time between an actor's looks for them.
-        updates_per_block: Updates that the learner makes at once, on as many batches fetched at
-            once; None for 10, and for 1 where replay is prioritised. Weights and priorities go out
-            between blocks.
+        offline_evaluation_period: Updates between evaluations in the offline stage.
+        online_evaluation_period: Updates between evaluations in the online stage.
+        num_actors: Number of actor processes.
+        envs_per_actor: Environments that each actor steps in parallel.
+        replay_capacity: Transitions that each table holds, over all shards.
+        replay_shards: Number of replay servers, which share the tables and the actors between them.
+        checkpoint_period_seconds: Seconds between checkpoints, the most work that a crash loses.
+        publish_period_updates: Updates between publications of weights to the actors.
+        weights_period_seconds: Seconds between an actor's polls for new weights.
+        updates_per_block: Updates that the learner makes in one block, fetching as many batches at
+            once; None for 10, or 1 with prioritised replay. Weights and priorities are sent between
+            blocks.
         keeps_teacher_data: Whether the learner keeps the teacher's data in its own memory, each
-            frame once, and draws batches there, instead of having replay draw them; None for where
-            that takes at most 1 GiB; in one process the tables are in its memory anyway.
-        learner: What updates compute in, and on how many devices.
-        pause_for_evaluation: Whether updates wait for each evaluation that is due: curves are then
-            complete, and weaning does not depend on how fast evaluations are.
+            frame once, and samples from there instead of from replay. None does so if it takes at
+            most 1 GiB. Without effect in one process, where the tables are in memory anyway.
+        learner: Precision and devices of the updates.
+        pause_for_evaluation: Whether updates wait for each evaluation that is due. Curves are then
+            complete, and weaning does not depend on the speed of evaluations.
         one_process: Whether all roles share one process and one thread, with replay in its memory:
             for small environments, where processes and sockets cost more than the work. All actors
-            are then one; results for a seed are the same each time.
-        seed: Of weights, behaviour and evaluation.
-        track: Where curves, configuration, lineage and the report go: one or several of tensorboard
-            (the run's own folder), trackio, wandb and mlflow, each found by its own environment
-            variables; the last three are libraries to install.
+            are merged into one, and results depend on the seed only.
+        seed: Seed of weights, behaviour and evaluation.
+        track: Where to send curves, configuration, lineage and the report: any of tensorboard (in
+            the run's folder), trackio, wandb and mlflow. The last three must be installed, and are
+            configured by their own environment variables.
     """
 
     method: MethodConfig
@@ -132,7 +132,7 @@ class ExperimentConfig:
     track: tuple[TrackerName, ...] = ("tensorboard",)
 
     def __post_init__(self) -> None:
-        """Refuse counts without a meaning; the parts refuse the rest."""
+        """Refuse counts out of range; the parts check the rest."""
         check_ranges(self, "teacher_steps", least=0)
         check_ranges(self, "collect_epsilon", least=0, most=1)
         check_seed(self.seed, "seed")
@@ -165,18 +165,18 @@ class ExperimentConfig:
 
 
 def allow_named(config: ExperimentConfig) -> None:
-    """Let the code of other packages that an experiment names be imported here.
+    """Allow imports of the packages that an experiment names.
 
-    For an experiment that a user has put together, not for one that was found in a file.
+    Call it for an experiment that the user has configured, never for one read from a file.
     """
     plugins.allow(config.environment.name, config.environment.game, config.network.name)
 
 
 def check_seed(seed: int, name: str) -> None:
-    """Refuse a number that some generator of a run could not tell from another.
+    """Refuse a seed that some random generator of a run would confuse with another.
 
     Raises:
-        ValueError: it is not 0 to 2^32 - 1, what JAX's keys hold.
+        ValueError: it is not in 0 to 2^32 - 1, the range of JAX's keys.
     """
     if not 0 <= seed < 2**32:
         raise ValueError(f"{name} must be 0 to {2**32 - 1}, got {seed}")

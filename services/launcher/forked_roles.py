@@ -1,12 +1,12 @@
-"""Processes of roles as copies of this one: what all of them import is imported once.
+"""Starts roles as forks of this process, so that shared imports happen once.
 
-A process of its own imports JAX, Reverb and the rest for 2 to 3 s of CPU and 250 MB, six of them in
-the smallest run. A copy has them at once, and shares the memory.
+A separate process takes 2 to 3 s of CPU and 250 MB to import JAX, Reverb and the rest, and the
+smallest run has six. A fork has them at once, and shares the memory.
 
-Only a process with a single thread can be copied: threads stay behind, and what they hold locked
-stays locked. So nothing here may start JAX's backend, connect to a service, or draw from a thread
-before the last copy is made. Code of a user's own (a Python policy, an environment) may have
-started threads; then each role is a process of its own.
+Only a process with a single thread can fork safely: other threads vanish, and their locks stay
+locked. So nothing here may start JAX's backend, connect to a service, or draw from a thread before
+the last fork. If user code (a Python policy, an environment) has started threads, each role becomes
+a separate process instead.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ _PR_SET_NAME = 15
 
 
 def can_fork() -> bool:
-    """Whether this process may be copied: it has one thread, and no connections."""
+    """Whether this process may fork: it has one thread and no connections."""
     if threading.active_count() > 1 or forks.is_connected():
         return False
-    # A thread that was joined is still there for a moment.
+    # A joined thread takes a moment to disappear.
     end = time.monotonic() + _THREAD_ENDS_SECONDS
     while native_threads() > NUMPYS_THREADS:
         if time.monotonic() > end:
@@ -51,14 +51,14 @@ def can_fork() -> bool:
 def start_forked(
     manager: Any, process: Process, run: Callable[[], None], logs: Path, **environment: str
 ) -> None:
-    """Start a role as a copy of this process.
+    """Start a role as a fork of this process.
 
     Args:
-        manager: Launchpad's `WorkerManager`, which watches and stops it.
+        manager: Launchpad's `WorkerManager`, which monitors and stops it.
         process: Role and index.
-        run: What the process does; its exit code is 0 if that returns, 1 if it raises, and as in
-            Python for a `SystemExit`.
-        logs: Folder of the output, ROLE/INDEX.
+        run: Body of the process; its exit code is 0 if this returns, 1 if it raises, and as usual
+            for a `SystemExit`.
+        logs: Folder for the output, ROLE/INDEX.
         environment: Environment variables that differ from ours.
     """
     role, log = process.role, logs / process.role / str(process.index)
@@ -68,7 +68,7 @@ def start_forked(
     with open(log, "w") as output:
         manager.process_worker(
             f"{role}/{process.index}",
-            # It never gets there: `preexec_fn` is called in the copy, and does not return.
+            # The command never runs: `preexec_fn` is called in the fork and does not return.
             [sys.executable],
             stdout=output,
             stderr=output,
@@ -78,7 +78,7 @@ def start_forked(
 
 
 def _be_the_role(name: str, run: Callable[[], None], environment: Mapping[str, str]) -> None:
-    """All that the copy does."""
+    """The body of the fork."""
     code = 1
     try:
         _leave_the_launcher(name)
@@ -94,21 +94,22 @@ def _be_the_role(name: str, run: Callable[[], None], environment: Mapping[str, s
             sys.stdout.flush()
             sys.stderr.flush()
         finally:
-            # Not as an interpreter ends, which would tidy up for the launcher.
+            # A normal exit would run the launcher's cleanup.
             os._exit(code)
 
 
 def _leave_the_launcher(name: str) -> None:
-    """Let go of what is the launcher's: its locks and other open files, handlers, output."""
+    """Release the launcher's locks and other open files, handlers and output."""
     for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGALRM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
-    # Among them is the pipe by which `subprocess` waits for a program to begin.
+    # Among them is the pipe on which `subprocess` waits for the program to start.
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
     sys.stdout, sys.stderr = (
         open(number, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
         for number in (1, 2)
     )
-    # `subprocess` turns collection off; what is there stays, and its memory shared.
+    # `subprocess` turns garbage collection off; freeze what exists, so that its memory stays
+    # shared.
     gc.freeze()
     gc.enable()
     ctypes.CDLL(None).prctl(_PR_SET_NAME, f"rrl {name}".encode()[:_LONGEST_NAME])
@@ -118,7 +119,7 @@ def _set_environment(variables: Mapping[str, str]) -> None:
     os.environ.update(variables)
     platforms = variables.get("JAX_PLATFORMS")
     if platforms is not None and "jax" in sys.modules:
-        # JAX has read this one when it was imported; all others it reads when it starts.
+        # JAX read this variable on import; it reads all others when its backend starts.
         import jax
 
         jax.config.update("jax_platforms", platforms)  # type: ignore[no-untyped-call]

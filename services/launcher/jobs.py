@@ -1,7 +1,7 @@
-"""What one process of a run is to do, and the settings of its role that follow from it.
+"""The job of one process of a run, and the role's config derived from it.
 
-A starter fills in addresses and ports; all else comes from the experiment, so that roles of one run
-have the same of it however each is started.
+A starter fills in addresses and ports. Everything else comes from the experiment, so that all roles
+of a run agree, however each is started.
 """
 
 from __future__ import annotations
@@ -31,26 +31,25 @@ from services.teacher.config import ModelConfig, TeacherConfig
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Job:
-    """What one process of a run is to do.
+    """The job of one process of a run.
 
     Attributes:
-        experiment: What is run.
+        experiment: The experiment.
         run: Folder of the run; an actor needs none.
-        registry: What its metrics page shows.
-        index: Which of several actors or shards it is, from 0.
-        learner_address: "host:port" of the learner; "" for those that do not ask it.
+        registry: Registry of its metrics page.
+        index: Index among several actors or shards, from 0.
+        learner_address: "host:port" of the learner; "" for roles that do not need it.
         replay: The shards, in their order.
-        teacher_address: Of the teacher service, as `TeacherClient` takes it; None where there is
-            none.
-        peers: What to trust and show at learner and replay; None for plaintext without a token.
-        teacher_peers: What to trust and show at the teacher; likewise.
+        teacher_address: Address of the teacher service, as for `TeacherClient`; None without one.
+        peers: TLS and credentials for learner and replay; None for plaintext without a token.
+        teacher_peers: TLS and credentials for the teacher; likewise.
         host: Interface to listen on.
         port: Port to listen on; 0 picks a free one.
-        control_port: Port of replay's control; likewise.
-        metrics_port: Port of the metrics page of a role that serves its own; None serves none.
-        security: Encryption and tokens of what it serves.
-        teacher_backend: What computes the teacher, as `TeacherConfig` has it.
-        lingers: Whether a finished learner serves on until it is stopped.
+        control_port: Port of replay's control service; likewise.
+        metrics_port: Port of the metrics page, for a role that serves its own; None for no page.
+        security: TLS and tokens of the server.
+        teacher_backend: Backend of the teacher, as in `TeacherConfig`.
+        lingers: Whether a finished learner keeps serving until it is stopped.
         on_ready: Called with a line for the user once it serves.
     """
 
@@ -74,15 +73,15 @@ class Job:
 
     @property
     def shard_folder(self) -> Path:
-        """Where the replay shard of this index keeps its files, on its own machine."""
+        """Where this replay shard keeps its files, on its own machine."""
         return self.run / "replay" / f"{self.index:02d}"
 
 
 def _shared(kind: type[Any], job: Job) -> dict[str, Any]:
-    """What a role's config has by the names that the experiment has: its fields, and their values.
+    """The fields of a role's config that a job or its experiment has under the same name.
 
-    A new setting needs a field in `ExperimentConfig` and one in the config of its role. The job
-    goes before what was found out of the experiment, and that before what the user chose.
+    So a new setting needs a field in `ExperimentConfig` and one in the role's config. The job takes
+    precedence over the resolved experiment, which takes precedence over the user's config.
     """
     found: dict[str, Any] = {}
     for source in (job.experiment.config, job.experiment, job):
@@ -92,7 +91,7 @@ def _shared(kind: type[Any], job: Job) -> dict[str, Any]:
 
 
 def teacher_config(job: Job) -> TeacherConfig:
-    """Settings of the teacher service."""
+    """Config of the teacher service."""
     reference = job.experiment.config.teacher.checkpoint
     assert reference is not None, "only a run with a teacher has its process"
     return TeacherConfig(
@@ -105,10 +104,10 @@ def teacher_config(job: Job) -> TeacherConfig:
 
 @user_errors()
 def replay_config(job: Job) -> ReplayConfig:
-    """Settings of one replay shard; which checkpoint it serves, its role decides.
+    """Config of one replay shard; the role decides which checkpoint it serves.
 
     Raises:
-        UserError: there is no such shard, or no such port.
+        UserError: there is no such shard, or the port is invalid.
     """
     experiment, config = job.experiment, job.experiment.config
     q_learning, shards = experiment.recipe.q_learning, config.replay_shards
@@ -117,7 +116,7 @@ def replay_config(job: Job) -> ReplayConfig:
             f"there is no replay shard {job.index}: the run has {shards}, counted from 0 "
             "(--replay-shards)"
         )
-    # Each shard has its share of the actors, so of everything they play.
+    # Each shard gets its share of the actors, and of everything they play.
     capacity = -(-config.replay_capacity // shards)
     reloaded_steps = experiment.targets.teacher_steps if experiment.recipe.reloads_data else 0
     online = Progress(random_return=experiment.random_return, stage=Stage.ONLINE)
@@ -140,7 +139,7 @@ def replay_config(job: Job) -> ReplayConfig:
 
 
 def _batches_out_of_step(config: ExperimentConfig) -> int:
-    """Batches by which learner and actors may be out of step: small beside any run.
+    """Batches by which learner and actors may be out of step, few compared with any run.
 
     Two blocks: one can be sampled at once while actors play for the next.
     """
@@ -148,7 +147,7 @@ def _batches_out_of_step(config: ExperimentConfig) -> int:
 
 
 def importer_config(job: Job) -> ImporterConfig:
-    """Settings of the importer.
+    """Config of the importer.
 
     Raises:
         UserError: this run has no recorded data to import.
@@ -170,7 +169,7 @@ def importer_config(job: Job) -> ImporterConfig:
 
 
 def learner_config(job: Job) -> LearnerConfig:
-    """Settings of the learner.
+    """Config of the learner.
 
     Raises:
         UserError: the run has another number of replay shards.
@@ -181,9 +180,9 @@ def learner_config(job: Job) -> LearnerConfig:
         "arithmetic": job.experiment.config.learner,
     }
     if job.experiment.config.one_process:
-        # No other process waits to hear that the run is finished.
+        # No other process needs to see that the run is finished.
         own["linger_seconds"] = 0.0
-        # The thread plays each evaluation that is due before the next update.
+        # The thread plays every due evaluation before the next update.
         own["pause_for_evaluation"] = True
     elif job.lingers:
         own["linger_seconds"] = None
@@ -191,7 +190,7 @@ def learner_config(job: Job) -> LearnerConfig:
 
 
 def _initial_teacher(experiment: Experiment) -> Path | None:
-    """The directory of the teacher whose weights the student begins with."""
+    """The directory of the teacher whose weights the student starts from."""
     reference = experiment.config.teacher.checkpoint
     if reference is None or experiment.recipe.initial_weights != "teacher":
         return None
@@ -202,10 +201,10 @@ def _initial_teacher(experiment: Experiment) -> Path | None:
 
 @user_errors()
 def actor_config(job: Job) -> ActorConfig:
-    """Settings of one actor; its shard is that of its index modulo their number.
+    """Config of one actor, which writes to the shard of its index modulo their number.
 
     Raises:
-        UserError: the run has another number of replay shards, or the index is none.
+        UserError: the run has another number of replay shards, or the index is invalid.
     """
     shards = _shards(job)
     config = job.experiment.config
@@ -220,12 +219,12 @@ def actor_config(job: Job) -> ActorConfig:
 
 
 def evaluator_config(job: Job) -> EvaluatorConfig:
-    """Settings of the evaluator."""
+    """Config of the evaluator."""
     config = job.experiment.config
     own = {
         "protocol": config.evaluation,
         "video": job.run / VIDEO_FILE,
-        # An evaluation that is waited for had better begin at once.
+        # An evaluation that the learner waits for should begin at once.
         "poll_seconds": 0.05 if config.pause_for_evaluation else 1.0,
     }
     return EvaluatorConfig(**_shared(EvaluatorConfig, job) | own)
@@ -233,7 +232,7 @@ def evaluator_config(job: Job) -> EvaluatorConfig:
 
 def _shards(job: Job) -> tuple[ShardAddress, ...]:
     if job.experiment.config.one_process:
-        # Its tables are where the learner is.
+        # Its tables are in the learner's process.
         return (ShardAddress(data="", control=""),)
     shards = job.experiment.config.replay_shards
     if len(job.replay) != shards:

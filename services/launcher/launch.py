@@ -1,8 +1,8 @@
 """Runs a program on this machine and shows its progress until it ends.
 
 Launchpad owns the processes: when one fails, all are stopped, and the run resumes from its last
-checkpoint when it is started again. Progress is asked of the learner; the roles' own output goes to
-files.
+checkpoint when it is started again. The display polls the learner for progress; the roles' own
+output goes to files.
 """
 
 from __future__ import annotations
@@ -33,38 +33,38 @@ _POLL_SECONDS = 1.0
 _TERMINATION_NOTICE_SECONDS = 60
 """From SIGTERM to SIGKILL: the learner's last checkpoint must fit."""
 
-_STOPPING = "stopping; roles save what they have done, a second Ctrl-C ends them now"
+_STOPPING = "stopping; roles are saving their work, a second Ctrl-C ends them now"
 
 _LEARNER_GONE_SECONDS = 30.0
-"""How long an orphaned learner of a launcher that was killed may still be saving a checkpoint."""
+"""How long a learner may take to save its checkpoint after its launcher was killed."""
 
 
 def launch_run(experiment: Experiment, run: Path, display: ProgressDisplay) -> bool:
     """Start or resume a run, until it is finished or stopped.
 
     Args:
-        experiment: What to run.
-        run: Its folder; made if absent, gone on with if it is this experiment's.
+        experiment: The experiment.
+        run: Its folder; created if missing, resumed if it belongs to this experiment.
         display: Shows progress.
 
     Returns:
         Whether the run is finished.
 
     Raises:
-        UserError: the folder is another experiment's or in use, or a role failed; the message says
-            where its output is.
+        UserError: the folder belongs to another experiment or is in use, or a role failed; the
+            message says where its output is.
     """
     resumed = open_run(run, experiment)
     with (
         locked(run / LAUNCHER_LOCK),
-        # Launchpad reports what it does with print; the display has the terminal.
+        # Launchpad prints what it does, but the display owns the terminal.
         contextlib.redirect_stdout(io.StringIO()),
     ):
-        # Roles whose launcher was killed end by themselves; their learner may be saving a
+        # Roles of a killed launcher end by themselves; their learner may still be saving a
         # checkpoint.
         with locked(run / LEARNER_LOCK, wait_seconds=_LEARNER_GONE_SECONDS):
             logs = session_folder(run)
-        display.note(f"{'going on with' if resumed else 'starting'} {run}")
+        display.note(f"{'resuming' if resumed else 'starting'} {run}")
         addresses = local_addresses(experiment)
         readiness = Readiness(addresses)
         with _hangup_stops():
@@ -98,10 +98,10 @@ def launch_run(experiment: Experiment, run: Path, display: ProgressDisplay) -> b
 
 @contextlib.contextmanager
 def _hangup_stops() -> Iterator[None]:
-    """Have the end of the terminal stop the run, as SIGTERM does, once its roles are started.
+    """Treat SIGHUP, sent when the terminal closes, like SIGTERM once the roles have started.
 
-    Roles inherit that SIGHUP does not reach them: the launcher asks them to stop. Under nohup,
-    which ignores SIGHUP, nothing changes.
+    Roles inherit that they ignore SIGHUP: the launcher asks them to stop. Under nohup, which
+    ignores SIGHUP, nothing changes.
     """
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         yield
@@ -121,8 +121,8 @@ def _start(
     logs: Path,
     on_start: Callable[[], None],
 ) -> Any:
-    """Start the processes; returns Launchpad's manager of them."""
-    # Launchpad reads these when it is imported and when it starts a process.
+    """Start the processes; returns Launchpad's manager for them."""
+    # Launchpad reads these on import and when it starts a process.
     os.environ["LAUNCHPAD_LOGGING_DIR"] = str(logs)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     tidy_compiled_functions()
@@ -131,22 +131,22 @@ def _start(
     from services.launcher.program import start_program
 
     if not flags.FLAGS.is_parsed():
-        # Launchpad 0.5.2 looks this one up when flags are handed to processes, and forgot it.
+        # Launchpad 0.5.2 looks up this flag to pass flags to processes, but does not define it.
         flags.DEFINE_multi_string("lp_dummy_config", [], "Stands in for a missing definition.")
         flags.FLAGS(["rrl", f"--lp_termination_notice_secs={_TERMINATION_NOTICE_SECONDS}"])
     return start_program(experiment, run.absolute(), addresses, logs, on_start)
 
 
 class _Processes:
-    """The processes of a run; Launchpad itself does not say which of them failed.
+    """The processes of a run, and which of them failed, which Launchpad does not report.
 
     Attributes:
-        failed: Those that failed first, role -> how; the others were stopped then.
+        failed: The processes that failed first, role -> how; the others were stopped then.
     """
 
     def __init__(self, manager: Any) -> None:
         self._manager = manager
-        # It calls them "actor/0", "actor/1".
+        # Launchpad calls them "actor/0", "actor/1".
         self._of_roles: list[tuple[str, subprocess.Popen[bytes]]] = [
             (title.partition("/")[0], process)
             for title, processes in manager._active_workers.items()
@@ -155,11 +155,11 @@ class _Processes:
         self.failed: dict[str, str] = {}
 
     def are_over(self) -> bool:
-        """Whether none is left; all are asked to stop where one has failed."""
+        """Whether all have ended; if one has failed, asks the others to stop."""
         with self._manager._mutex:
             self._manager._check_workers()
         if self._manager._first_failure is not None:
-            # Launchpad raises it once more when the launcher ends.
+            # Launchpad raises it again when the launcher ends.
             self._manager._first_failure = None
             self.failed = {
                 role: _how_it_ended(process.returncode)
@@ -170,27 +170,27 @@ class _Processes:
 
     @property
     def lost(self) -> dict[str, str]:
-        """A learner that was asked to stop and could not save what it had done."""
+        """A learner that was asked to stop but could not save its work."""
         return {
             role: _how_it_ended(process.returncode)
             for role, process in self._of_roles
-            # One that was killed has left no message.
+            # A killed one has left no message.
             if role == "learner" and process.returncode > 0
         }
 
 
 def _check_is_saved(run: Path, updates: int) -> None:
-    """See that the newest checkpoint has as many updates as the display has shown.
+    """Check that the newest checkpoint has as many updates as the display has shown.
 
     Raises:
-        UserError: it has fewer: the learner was killed, or its replay was lost, before it saved.
+        UserError: it has fewer: the learner was killed, or lost its replay, before it saved.
     """
     checkpoint = newest_checkpoint(run)
     kept = 0 if checkpoint is None else checkpoint.record.progress.learner_updates
     if kept < updates:
         raise UserError(
-            f"the learner was ended before it had saved: updates {kept + 1:,} to {updates:,} and "
-            f"what came after are lost. The same command resumes {run} from its newest checkpoint, "
+            f"the learner ended before it could save: updates {kept + 1:,} to {updates:,} and "
+            f"all later ones are lost. The same command resumes {run} from its newest checkpoint, "
             f"which has {kept:,} updates"
         )
 
@@ -204,7 +204,7 @@ def _how_it_ended(code: int) -> str:
 
 
 def _failure_message(failed: Mapping[str, str], logs: Path, run: Path) -> str:
-    """One line: who failed, what it said last, and how to resume."""
+    """One line: which role failed, its last message, and how to resume."""
     reasons = "; ".join(
         f"the {role} failed ({how}){_last_words(logs / role)}" for role, how in failed.items()
     )
@@ -215,7 +215,7 @@ def _failure_message(failed: Mapping[str, str], logs: Path, run: Path) -> str:
 
 
 def _last_words(logs: Path) -> str:
-    """The message of an error that a role ended with; empty where there is none."""
+    """The error that a role ended with; empty if there is none."""
     for file in sorted(path for path in logs.rglob("*") if path.is_file()):
         lines = file.read_text(errors="replace").splitlines()[-200:]
         for line in map(_message, reversed(lines)):
@@ -225,7 +225,7 @@ def _last_words(logs: Path) -> str:
 
 
 def _message(line: str) -> str:
-    """What a log line says, which may be JSON."""
+    """The message of a log line, which may be JSON."""
     try:
         return str(json.loads(line)["message"]) if line.startswith("{") else line
     except (ValueError, LookupError, TypeError):

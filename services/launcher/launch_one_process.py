@@ -1,4 +1,4 @@
-"""Runs an experiment in this process, with what a run of several processes shows and keeps."""
+"""Runs an experiment in this process, with the display and files of a run of several processes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from services.shared.addresses import free_ports, parse_address
 from services.shared.locks import LAUNCHER_LOCK, locked
 
 ROLE = "one_process"
-"""What logs and metrics pages call the process."""
+"""Name of the process in logs and on metrics pages."""
 
 
 def launch_in_one_process(
@@ -26,7 +26,7 @@ def launch_in_one_process(
     """Start or resume a run in this process, with its progress, metrics page and log.
 
     Args:
-        experiment: What to run.
+        experiment: The experiment.
         run: Its folder.
         stop: Ends the run early.
         display: Shows progress.
@@ -38,7 +38,7 @@ def launch_in_one_process(
         UserError: as `run_in_one_process`.
     """
     resumed = open_run(run, experiment)
-    # Before this session's folder and ports are taken: another may be at work.
+    # Checked before this session claims a folder and ports: another session may be running.
     with locked(run / LAUNCHER_LOCK):
         display.note(f"{'resuming' if resumed else 'starting'} {run}")
         return _launch(experiment, run, stop, display)
@@ -55,7 +55,7 @@ def _launch(
     options = Telemetry(metrics_port=parse_address(page).port)
     with (
         log.open("a") as printed,
-        # The display has the terminal.
+        # The display owns the terminal.
         contextlib.redirect_stdout(printed),
         contextlib.redirect_stderr(printed),
         telemetry(ROLE, options, run=run) as registry,

@@ -1,6 +1,6 @@
-"""What a run is made with: hardware and versions of code, for the card of its student.
+"""The hardware and code versions of a run, for the card of its student.
 
-Nothing here names a machine or a person, and nothing fails: what cannot be found out is left out.
+Nothing here identifies a machine or a person, and nothing fails: unknown facts are left out.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _GPU_QUERY = ("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
 
 
 def describe_hardware() -> str:
-    """CPU, usable cores, memory and GPUs in one line."""
+    """CPU, usable cores, memory and GPUs, in one line."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    # Alike ones are counted: "8 x NVIDIA H100".
+    # Equal ones are counted: "8 x NVIDIA H100".
     gpus = [f"{count} x {gpu}" for gpu, count in Counter(_gpus()).items()]
     return ", ".join(
         [
@@ -35,19 +35,19 @@ def describe_hardware() -> str:
 
 
 def describe_code() -> str:
-    """Versions of this package, with its commit where that is known, of Python and libraries."""
+    """Versions of this package, with its commit if known, of Python and of libraries."""
     libraries = ", ".join(filter(None, map(_version, _LIBRARIES)))
     return f"{_version(_DISTRIBUTION)}{_commit()} (python {platform.python_version()}, {libraries})"
 
 
 def _commit() -> str:
-    """The commit that is run from a git checkout of its own, as text to append."""
+    """The commit, as text to append, if the code runs from its own git checkout."""
     file = Path(__file__).resolve()
     git = ("git", "-C", str(file.parent))
-    # Installed packages may lie in somebody else's checkout, which does not track this file.
+    # An installed package may lie in another project's checkout, which does not track this file.
     if not _output(*git, "ls-files", "--", file.name):
         return ""
-    # Without tags: "COMMIT", or "COMMIT-dirty", which is one with uncommitted changes.
+    # Without tags: "COMMIT", or "COMMIT-dirty" with uncommitted changes.
     described = _output(*git, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
     return "".join(f", commit {commit}" for commit in described)
 
@@ -64,12 +64,12 @@ def _gpus() -> list[str]:
         return _output(*_GPU_QUERY)
     if chosen.strip() in ("", "-1"):
         return []
-    # Slices of a GPU have names that the tool does not take: then all there are.
+    # The tool does not accept the names of GPU slices: list all GPUs then.
     return _output(*_GPU_QUERY, f"--id={chosen}") or _output(*_GPU_QUERY)
 
 
 def _version(package: str) -> str:
-    """As "name version"; empty where it is not installed."""
+    """As "name version"; empty if not installed."""
     try:
         return f"{package} {metadata.version(package)}"
     except metadata.PackageNotFoundError:
@@ -77,7 +77,7 @@ def _version(package: str) -> str:
 
 
 def _output(*command: str) -> list[str]:
-    """The lines that a command prints; none when it is not there, fails, or takes too long."""
+    """The lines that a command prints; none if it is missing, fails, or takes too long."""
     try:
         done = subprocess.run(
             command,

@@ -1,12 +1,12 @@
-"""A run in one thread: the roles take turns, replay lies in memory, and nothing is waited for.
+"""A run in one thread: the roles take turns, and replay is in memory.
 
     COLLECT   the teacher plays into its table, or recorded data goes there
     OFFLINE   blocks of updates
     ONLINE    the students play until the replay ratio allows a block of updates, in turn
-    and an evaluation is played when it is due, before the next update
+    and an evaluation is played when due, before the next update
 
-The same recipe, learner, policies, checkpoints and records as where each role is a process. What a
-run computes follows from its seed alone: nothing depends on the speed of anything.
+Recipe, learner, policies, checkpoints and records are the same as with one process per role.
+Results depend on the seed only, never on timing.
 """
 
 from __future__ import annotations
@@ -61,10 +61,10 @@ from services.teacher.in_process import TeacherInProcess
 
 _REPORT_SECONDS = 0.1
 _TURN_SECONDS = 10.0
-"""Longest time that the teacher plays on before the learner looks whether to save a checkpoint."""
+"""Longest time that the teacher plays before the learner checks whether to save a checkpoint."""
 
 OnProgress = Callable[[Answer], None]
-"""Gets what the learner says of the run now and then."""
+"""Receives the learner's progress from time to time."""
 
 
 def run_in_one_process(
@@ -76,18 +76,18 @@ def run_in_one_process(
     """Start or resume a run, until it is finished or `stop` is set.
 
     Args:
-        experiment: What to run.
-        run: Its folder; made if absent, resumed if it is this experiment's.
-        stop: Ends the run early; it saves a checkpoint first.
+        experiment: The experiment.
+        run: Its folder; created if missing, resumed if it belongs to this experiment.
+        stop: Ends the run early, after saving a checkpoint.
         on_progress: Called a few times a second, from the calling thread.
 
     Returns:
         Whether the run is finished.
 
     Raises:
-        UserError: the folder is another experiment's or in use; or the run cannot
-            continue, as where a loss or a weight is not finite, or a teacher service is lost: it
-            resumes from its last checkpoint next time.
+        UserError: the folder belongs to another experiment or is in use; or the run cannot
+            continue, because a loss or a weight is not finite or the teacher service is lost. The
+            next call resumes from the last checkpoint.
     """
     open_run(run, experiment)
     with locked(run / LAUNCHER_LOCK):
@@ -103,16 +103,16 @@ def run_opened(
     addresses: RunAddresses | None = None,
     registry: CollectorRegistry | None = None,
 ) -> bool:
-    """As `run_in_one_process`, of a folder that was opened, and whose lock the caller holds.
+    """Like `run_in_one_process`, for an opened folder whose lock the caller holds.
 
     Args:
-        experiment: What to run.
+        experiment: The experiment.
         run: Its folder.
         stop: As there.
         on_progress: As there.
-        addresses: Where the learner shows its progress, and the run its metrics, to others; they
-            are noted in the folder. None has the learner listen at a free port that is not noted.
-        registry: What a metrics page shows; None shows nothing.
+        addresses: Where to serve progress and metrics; the folder records them. None serves
+            progress on a free port that is not recorded.
+        registry: Registry of the metrics page; None for no metrics.
 
     Returns:
         As there.
@@ -141,7 +141,7 @@ def run_opened(
 
 
 class _Shared:
-    """What all learners of a session have in common, should tables of a checkpoint be damaged.
+    """State that outlives a learner, which is rebuilt if the tables of a checkpoint are damaged.
 
     Args:
         job: Experiment, folder, port and registry.
@@ -172,7 +172,7 @@ class _Shared:
 def _teacher(
     experiment: Experiment, stop: threading.Event
 ) -> TeacherInProcess | ServedTeacher | None:
-    """The run's teacher, computed here or asked of the service that is named."""
+    """The run's teacher, computed in this process or by the named service."""
     choice = experiment.config.teacher
     if choice.address is not None:
         return ServedTeacher(choice.address, experiment.teacher_peers, stop=stop)
@@ -180,14 +180,14 @@ def _teacher(
 
 
 class _Turns:
-    """A learner, and what the other roles do before each of its steps.
+    """A learner, and the work of the other roles before each of its steps.
 
     Args:
-        shared: Of the session.
+        shared: The session's shared state.
         unusable: Checkpoints to skip.
 
     Attributes:
-        learner: As made.
+        learner: The learner.
     """
 
     def __init__(self, shared: _Shared, unusable: Collection[int]) -> None:
@@ -214,7 +214,7 @@ class _Turns:
         )
 
     def run(self) -> None:
-        """Train until the run is finished or stopped; raises as `Learner.run`."""
+        """Train until the run is finished or stopped; raises like `Learner.run`."""
         with contextlib.closing(self._player):
             self.learner.run(self._stop, self._take_turns_with_the_teacher)
             self._shared.on_progress(self.learner.served.report_progress())
@@ -228,29 +228,29 @@ class _Turns:
         return self._feed
 
     def _is_stopped(self) -> bool:
-        """Whether to end; shows the run's progress, too, which is all that others see of it."""
+        """Whether to end; also reports the run's progress."""
         if self._is_time_to_report():
             self._feed.count()
             self._shared.on_progress(self.learner.served.report_progress())
         return self._stop.is_set()
 
     def _take_turns_with_the_teacher(self) -> None:
-        """As `_take_turns`; saves a checkpoint where the teacher is lost.
+        """Like `_take_turns`, but saves a checkpoint if the teacher is lost.
 
         Raises:
-            UserError: it is; says what to do.
+            UserError: the teacher is lost; says what to do.
         """
         try:
             self._take_turns()
         except Stopped:
-            # The learner looks at `stop` itself, and saves its checkpoint.
+            # The learner checks `stop` itself, and saves its checkpoint.
             return
         except TeacherLost as error:
             self.learner.save_checkpoint()
             raise UserError(f"{error}; the same command resumes the run") from error
 
     def _take_turns(self) -> None:
-        """All that the learner's next step would otherwise wait for."""
+        """Do everything that the learner's next step would wait for."""
         if self.learner.progress.teacher_return is None:
             self._evaluate_teacher()
         self._evaluate_students()
@@ -265,7 +265,7 @@ class _Turns:
             self._is_stopped()
 
     def _collect(self) -> None:
-        """Fill the teacher's table; play ends at times, so that a checkpoint can be saved."""
+        """Fill the teacher's table, pausing play at times so that a checkpoint can be saved."""
         wanted, end = self._experiment.targets.teacher_steps, time.monotonic() + _TURN_SECONDS
         self._feed.count()
         if self._experiment.data is not None and self.learner.progress.teacher_steps < wanted:
@@ -296,9 +296,9 @@ class _Turns:
         )
 
     def _is_stopped_once_saved(self) -> bool:
-        """As `_is_stopped`; saves a checkpoint first where one is due.
+        """Like `_is_stopped`, but saves a checkpoint first if one is due.
 
-        An import is not left for a checkpoint: to resume, it unpacks what it has read again.
+        Imports are not interrupted for a checkpoint: to resume, they would unpack the data again.
         """
         self._feed.count()
         self.learner.save_if_due()
@@ -318,7 +318,7 @@ class _Turns:
         self._record(played, version=0)
 
     def _evaluate_students(self) -> None:
-        """Play all weights that are due."""
+        """Evaluate all weights that are due."""
         evaluations = self.learner.evaluations
         while (due := evaluations.weights.newest) is not None and not self._stop.is_set():
             played = self._shared.evaluation.student(
@@ -327,7 +327,7 @@ class _Turns:
             self._record(played, version=due.version, session=due.sessions[-1])
 
     def _record(self, played: PlayedEpisodes | None, *, version: int, session: str = "") -> None:
-        """Take the returns of an evaluation; of one that was stopped there are none."""
+        """Record the returns of an evaluation; a stopped one has none."""
         if played is None:
             return
         report = EvaluationReport(
@@ -342,7 +342,7 @@ class _Turns:
         self._shared.evaluator_metrics.evaluated(report)
 
     def _snapshot(self) -> ActorSnapshot:
-        """The weights that were published last, on the device, and the progress of this moment."""
+        """The last published weights, on the device, and the current progress."""
         published = self.learner.served.acting.newest
         if published is not None and published.version != self._acting[0]:
             self._acting = (published.version, jax.device_put(published.params))

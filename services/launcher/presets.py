@@ -1,13 +1,13 @@
-"""Experiments by name, for each method: the paper's, and some for a laptop.
+"""Named experiments for each method: the paper's, and small ones for a laptop.
 
-The paper's are those of Agarwal et al., 2022 (arXiv:2206.01626), by the names of the released code.
-The numbers are the paper's (appendix A). Where it leaves one open, that of the code released with
-it decides; each such place says so. The methods' own defaults are the paper's for a DQN student, so
-only what differs from them stands here. Clocks are decisions of the students, 4 frames each; an
-online iteration of the paper is 250,000 of them, an offline one 100,000 updates.
+The paper's experiments (Agarwal et al., 2022, arXiv:2206.01626) have the names of the released code
+and the numbers of appendix A. Where the paper leaves a number open, the released code decides; a
+comment says so each time. The methods' defaults are the paper's for a DQN student, so this module
+only has what differs. Clocks count the students' decisions, 4 frames each; an online iteration of
+the paper is 250,000 of them, an offline one 100,000 updates.
 
-An experiment keeps the student that its names promise: of a preset, or of a student's own name.
-Both the command line and the suites of `rrl bench` check that here.
+The command line and the suites of `rrl bench` check here that an experiment keeps the student named
+by its preset or by --student.
 """
 
 from __future__ import annotations
@@ -48,17 +48,17 @@ BALLOON_PERCIATELLI = "balloon_perciatelli"
 
 
 ITERATION_STEPS = 250_000
-"""Decisions of the students between two evaluations."""
+"""Decisions of the students between evaluations."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Preset:
-    """An experiment with a name.
+    """A named experiment.
 
     Attributes:
         config: All of its settings.
-        summary: One line for those who choose.
-        student: Key of `STUDENTS` that it is named after; "" for none.
+        summary: One line for lists.
+        student: Key of `STUDENTS` that it is named after; "" if none.
     """
 
     config: ExperimentConfig
@@ -74,7 +74,7 @@ class Preset:
 def _preset(
     method: MethodConfig, student: str = "dqn", iterations: int = 10, teacher: str = ""
 ) -> Preset:
-    """A run of so many online iterations, evaluated after each."""
+    """An experiment of some online iterations, with an evaluation after each."""
     chosen = STUDENTS[student]
     config = ExperimentConfig(
         method=method,
@@ -106,7 +106,7 @@ PAPER_PRESETS: Mapping[str, Preset] = {
     "qdagger_drq": _preset(dataclasses.replace(_LONG_QDAGGER, q_learning=_DRQ), "drq", 15),
     "kickstarting_dqn": _preset(KickstartingConfig()),
     "dqfd_dqn": _preset(DqfdConfig()),
-    # The paper has both kinds of guide; the released code's file has the mixture.
+    # The paper has both kinds of guide; the released gin file uses the mixture.
     "jsrl_dqn": _preset(JsrlConfig(mixture_share=1.0)),
     "pretrained_dqn": _preset(OfflinePretrainingConfig()),
     # The paper sweeps the share of the teacher's data from 1/16 to 1/2.
@@ -129,7 +129,7 @@ _BASELINE = ExperimentConfig(
     network=NetworkConfig(features=(16, 32, 32), hidden_units=256, padding="VALID"),
     teacher_steps=0,
     # As many updates as QDagger's two stages together, and more steps of play than teacher and
-    # student take there: what the same budget buys without a teacher.
+    # student take there: the same budget without a teacher.
     online_steps=60_000,
     evaluation=EvaluationProtocol(episodes=6, final_episodes=10, num_envs=10),
     offline_evaluation_period=4_000,
@@ -161,7 +161,7 @@ def with_student(config: ExperimentConfig, name: str) -> ExperimentConfig:
     """An experiment with a student of the registry: its network and its algorithm.
 
     Args:
-        config: What is changed.
+        config: The experiment to change.
         name: Key of `STUDENTS`, or `AUTO` for the one that fits the environment.
 
     Raises:
@@ -171,7 +171,7 @@ def with_student(config: ExperimentConfig, name: str) -> ExperimentConfig:
         name = fitting_name(config)
     if name not in STUDENTS:
         like = nearest(name, {**STUDENTS, AUTO: None}) or (*STUDENTS, AUTO)
-        raise UserError(f"{name!r} is no student; use {' or '.join(like)}")
+        raise UserError(f"{name!r} is not a student; use {' or '.join(like)}")
     student = STUDENTS[name]
     return dataclasses.replace(config, network=student.network, student=student.learning)
 
@@ -189,12 +189,12 @@ def fitting_name(config: ExperimentConfig) -> str:
 def _paper(method: str) -> Preset:
     """The paper's numbers for a method with a Nature DQN student."""
     if method == "fine_tuning":
-        # It alone runs for longer than the 10M frames of the others.
+        # Only this one runs longer than the 10M frames of the others.
         return PAPER_PRESETS["reloaded_dqn"]
     preset = _preset(METHODS[method].config_class())
     if method != "tabula_rasa":
         return preset
-    # No teacher's data is needed where nothing is learned from a teacher.
+    # No teacher data is needed if nothing is learned from a teacher.
     config = dataclasses.replace(preset.config, teacher_steps=0)
     return dataclasses.replace(preset, config=config)
 
@@ -217,17 +217,17 @@ def _presets_of(method: str) -> dict[str, Preset]:
 
 
 class _OfMethods(Mapping[str, ValueT]):
-    """What each method has, made when it is asked for: methods of other packages are imported then.
+    """A value for each method, made on access, because that imports methods of other packages.
 
     Args:
-        make: Gives it for a key of `METHODS`.
+        make: Makes the value for a key of `METHODS`.
     """
 
     def __init__(self, make: Callable[[str], ValueT]) -> None:
         self._make = functools.cache(make)
 
     def __getitem__(self, method: str) -> ValueT:
-        """That of one method.
+        """The value of one method.
 
         Raises:
             KeyError: there is none of that name.
@@ -251,17 +251,17 @@ class _OfMethods(Mapping[str, ValueT]):
 
 
 NAMED_PRESETS: Mapping[str, Mapping[str, Preset]] = _OfMethods(_presets_of)
-"""Method -> preset, with a line about it."""
+"""Method -> name -> preset."""
 
 PRESETS: Mapping[str, Mapping[str, ExperimentConfig]] = _OfMethods(
     lambda method: {name: preset.config for name, preset in NAMED_PRESETS[method].items()}
 )
-"""Method -> preset -> experiment."""
+"""Method -> name -> experiment."""
 
 
 def trains_the_teachers_network(method: MethodConfig) -> bool:
-    """Whether a method has no student of its own to choose."""
-    # Settings do not decide it, and a recipe refuses some of them.
+    """Whether a method trains the teacher's network, so that the student cannot be chosen."""
+    # Default settings suffice; a recipe refuses some others.
     return make_recipe(type(method)()).initial_weights == "teacher"
 
 
@@ -272,17 +272,17 @@ def check_named_student(
     student: str | None,
     network_settings: Sequence[str],
 ) -> None:
-    """Refuse settings that make another student than the one that was named.
+    """Refuse settings that contradict the named student.
 
     Args:
         config: The experiment with all its settings.
-        preset: What it began with; only the paper's are named after a student.
-        student: Key of `STUDENTS` that was asked for; None for none.
-        network_settings: Names of the settings of the network that were given for it.
+        preset: The preset it started from; only the paper's are named after a student.
+        student: The requested key of `STUDENTS`; None for none.
+        network_settings: Names of the network settings that were given.
 
     Raises:
-        UserError: the student is not what its name says, or a method that trains the teacher's
-            network is given another; the message names student and settings, and what to do.
+        UserError: the settings contradict the student's name, or a method that trains the teacher's
+            network is given another network.
     """
     name = make_recipe(config.method).name
     if trains_the_teachers_network(config.method):

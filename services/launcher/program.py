@@ -1,11 +1,11 @@
-"""The topology of a run on one machine: which processes there are and how they are joined.
+"""The topology of a run on one machine: its processes and how they connect.
 
     teacher ◀── actors ──▶ replay ◀── learner ◀── evaluator
        ▲           └─────── ▲ ─ weights, progress ───┘
        └───── importer ─────┘   (where recorded data is given)
 
-Each role is built as in a container. Launchpad watches the processes, and starts them where they
-cannot be copies of the launcher (`forked_roles`).
+Each role is built as in a container. Launchpad monitors the processes, and starts those that cannot
+be forks of the launcher (`forked_roles`).
 """
 
 from __future__ import annotations
@@ -56,14 +56,14 @@ def start_program(
     """Start the processes of a run.
 
     Args:
-        experiment: What is run.
+        experiment: The experiment.
         run: Its folder.
-        addresses: Where its processes listen.
-        logs: Folder of their output, ROLE/INDEX.
+        addresses: The addresses its processes listen on.
+        logs: Folder for their output, ROLE/INDEX.
         on_start: Called before each start.
 
     Returns:
-        Launchpad's `WorkerManager`, which watches and stops them.
+        Launchpad's `WorkerManager`, which monitors and stops them.
     """
     roles = {
         process: functools.partial(_run_role, experiment, run, process, addresses)
@@ -79,14 +79,14 @@ def start_program(
 
 
 def _launch(roles: Mapping[Process, Callable[[], None]], logs: Path) -> Any:
-    """Have Launchpad start each as a process that imports everything itself."""
+    """Have Launchpad start each role as a new process with its own imports."""
     program = lp.Program("rrl")
     for process, run_role in roles.items():
         with program.group(process.role):
             program.add_node(lp.PyNode(run_role))
     resources = {
         role: PythonProcess(
-            # Roles end by themselves; it is the launcher that loses patience.
+            # Roles end by themselves; the launcher enforces the timeout.
             args={"lp_termination_notice_secs": -1},
             env=PROCESS_ENVIRONMENT | process_environment(role),
         )
@@ -95,39 +95,40 @@ def _launch(roles: Mapping[Process, Callable[[], None]], logs: Path) -> Any:
     manager = lp.launch(
         program, launch_type="local_mp", terminal="output_to_files", local_resources=resources
     )
-    # It would kill this process, too, where a role does not end in time.
+    # Otherwise it would kill this process, too, if a role does not end in time.
     manager._kill_main_thread = False
     return manager
 
 
 @contextlib.contextmanager
 def _stop_event() -> Iterator[threading.Event]:
-    """The event that ends a role; what every role's process does first and last."""
-    # Ctrl-C reaches every process of the terminal, and the launcher answers it with SIGTERM to its
-    # roles.
+    """The event that ends a role, with the setup and cleanup of every role's process."""
+    # Ctrl-C reaches every process of the terminal; roles ignore it, as the launcher then sends them
+    # SIGTERM.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     asked, stop = threading.Event(), threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: asked.set())
-    # A launcher that is killed outright must not leave its roles behind.
+    # Roles must not outlive a launcher that is killed.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
     def pass_on() -> None:
         asked.wait()
         stop.set()
 
-    # Signal handlers run in the main thread: a role that waited on their event there could be
-    # interrupted while it holds the event's lock, and hang.
+    # Signal handlers run in the main thread: a role waiting on the event there could be interrupted
+    # while it holds the event's lock, and hang.
     threading.Thread(target=pass_on, name="stop", daemon=True).start()
     try:
         yield stop
     finally:
-        # The launcher repeats its SIGTERM until a role has ended. Python gives up handlers as it
-        # ends: the signal would take the place of the exit code, which tells whether all is saved.
+        # The launcher repeats its SIGTERM until a role has ended. Python drops its handlers at
+        # exit: the signal would then replace the exit code, which says whether everything was
+        # saved.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _run_role(experiment: Experiment, run: Path, process: Process, addresses: RunAddresses) -> None:
-    # The launcher has resolved it: its user has named what it names.
+    # The launcher has resolved the experiment, so the user has chosen the packages it names.
     allow_named(experiment.config)
     allow_variable()
     if process.role in COMPUTE:

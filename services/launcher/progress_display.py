@@ -1,9 +1,9 @@
 """Live progress of a run in the terminal of the launching process.
 
-On a terminal it is one panel that is drawn again in place; elsewhere plain ASCII lines, one every
-few seconds and one whenever the stage changes, first steps are made or an evaluation arrives. Until
-the learner answers, it is who is ready and who is awaited; from then on the learner's GetProgress
-answers alone, of which a field that was not set is left out.
+On a terminal it redraws one panel in place. Elsewhere it prints plain ASCII lines: one every few
+seconds, and one whenever the stage changes, the first steps are made or an evaluation arrives. It
+lists the services that are ready or awaited until the learner answers; after that it shows the
+learner's GetProgress answers, without fields that are unset.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ if TYPE_CHECKING:
     from services.learner.v1.learner_pb2 import GetProgressResponse
 
 PLAIN_INTERVAL_SECONDS = 5.0
-"""Time between two plain lines of one stage."""
+"""Time between plain lines of one stage."""
 
 _WINDOW_SECONDS = 60.0
-"""A rate looks back this far: long enough to be steady, short enough to follow a change."""
+"""Window of a rate: long enough to be steady, short enough to follow changes."""
 
 
 @dataclasses.dataclass(frozen=True)
 class StageProgress:
-    """How far one stage is.
+    """The progress of one stage.
 
     Attributes:
-        name: What the user reads, e.g. "offline".
-        unit: What is counted, e.g. "updates".
-        done: Counted so far.
-        target: To be counted.
+        name: Displayed name, e.g. "offline".
+        unit: Unit of the counts, e.g. "updates".
+        done: Count so far.
+        target: Count at the end of the stage.
     """
 
     name: str
@@ -52,7 +52,7 @@ class StageProgress:
 
 
 class StageBars:
-    """The stages of a run: how far each is, how fast, and how long it still takes.
+    """The stages of a run: progress, rate, and time left.
 
     Args:
         clock: Seconds that never go back.
@@ -70,7 +70,7 @@ class StageBars:
         )
 
     def update(self, response: GetProgressResponse) -> Task | None:
-        """Take an answer in; returns the stage that the run is in, None where it is not counted."""
+        """Take in an answer; returns the current stage, None if it is not counted."""
         tasks = {task.description: task.id for task in self._bars.tasks}
         for stage in stages(response):
             if stage.name not in tasks:
@@ -82,13 +82,13 @@ class StageBars:
         return next((task for task in self._bars.tasks if task.description == current), None)
 
     def panel(self, response: GetProgressResponse) -> RenderableType:
-        """Take an answer in and draw it: a bar per stage, and what else is known."""
+        """Take in an answer and draw it: a bar per stage, and other known facts."""
         lines = map(Text, _facts(response, self.update(response)))
         title = stage_name(response.progress.stage)
         return Panel(Group(self._bars, *lines), title=title, title_align="left")
 
     def line(self, response: GetProgressResponse) -> str:
-        """Take an answer in and put it in one line."""
+        """Take in an answer and format it as one line."""
         current, stage = self.update(response), stage_name(response.progress.stage)
         if current is not None:
             unit, share = current.fields["unit"], current.percentage
@@ -97,15 +97,16 @@ class StageBars:
 
 
 class ProgressDisplay:
-    """Shows where a run stands; `close` leaves the last state and gives the terminal back.
+    """Shows the progress of a run; `close` leaves the last state and releases the terminal.
 
     Args:
         stream: Where to draw.
-        interactive: Whether to draw a panel in place; None asks the stream if it is a terminal.
+        interactive: Whether to draw a panel in place; None decides by whether the stream is a
+            terminal.
         clock: Seconds that never go back.
 
     Attributes:
-        updates: Gradient steps as last shown.
+        updates: Gradient steps last shown.
     """
 
     def __init__(
@@ -117,8 +118,8 @@ class ProgressDisplay:
         self.updates = 0
         self._stream = stream
         console = Console(file=stream, force_terminal=interactive)
-        # Drawn on update only: a drawing thread would not survive the launcher's forks.
-        # What libraries print stays out of the panel: the launcher redirects it.
+        # Drawn on update only: a drawing thread would not survive the launcher's forks. Output of
+        # libraries stays out of the panel, because the launcher redirects it.
         self._live = (
             Live(console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
             if console.is_terminal and not console.is_dumb_terminal
@@ -128,13 +129,14 @@ class ProgressDisplay:
         self._stages = StageBars(clock)
         self._spinner = Spinner("dots")
         self._began_at = clock()
-        # What was last shown: stage, number of evaluations, whether it had begun; or who is ready.
+        # The last state shown: stage, number of evaluations, whether it had begun; or the ready
+        # services.
         self._news: object = None
         self._note = ""
         self._printed_at = -PLAIN_INTERVAL_SECONDS
 
     def starting(self, ready: Mapping[str, bool]) -> None:
-        """Show who is awaited; on a terminal, each call moves the spinner.
+        """Show which services are awaited; on a terminal, each call moves the spinner.
 
         Args:
             ready: Whether a service is ready, by name.
@@ -150,7 +152,7 @@ class ProgressDisplay:
             self._print_at_times(text, tuple(ready.items()))
 
     def update(self, response: GetProgressResponse) -> None:
-        """Show an answer of the learner."""
+        """Show an answer from the learner."""
         progress = response.progress
         self.updates = progress.offline_updates + progress.online_updates
         if self._live is not None:
@@ -162,7 +164,7 @@ class ProgressDisplay:
         self._print_at_times(self._stages.line(response), news)
 
     def note(self, text: str) -> None:
-        """Show a line that stays, above the panel or among the lines; once, if it is repeated."""
+        """Show a permanent line, above the panel or among the lines; repeats are dropped."""
         if text == self._note:
             return
         self._note = text
@@ -172,12 +174,12 @@ class ProgressDisplay:
             self._print(text)
 
     def close(self) -> None:
-        """Leave the last state on the screen and give the terminal back."""
+        """Leave the last state on the screen and release the terminal."""
         if self._live is not None:
             self._live.stop()
 
     def _print_at_times(self, line: str, news: object) -> None:
-        """Print a line if it has news, or the last one was a while ago."""
+        """Print a line if it has news, or if the last one is some seconds old."""
         is_news, self._news = news != self._news, news
         now = self._clock()
         if is_news or now - self._printed_at >= PLAIN_INTERVAL_SECONDS:
@@ -185,13 +187,13 @@ class ProgressDisplay:
             self._print(line)
 
     def _print(self, line: str) -> None:
-        # The stream may be a log of any encoding.
+        # The stream may be a log with any encoding.
         ascii_only = printable(line).encode("ascii", "backslashreplace").decode("ascii")
         print(ascii_only, file=self._stream, flush=True)
 
 
 def stages(response: GetProgressResponse) -> tuple[StageProgress, ...]:
-    """The counted stages of this run in order; those with no target are left out."""
+    """The counted stages of this run, in order, without those that have no target."""
     progress = response.progress
     counted = (
         StageProgress("collect", "steps", progress.teacher_steps, response.teacher_steps_target),
@@ -204,17 +206,17 @@ def stages(response: GetProgressResponse) -> tuple[StageProgress, ...]:
 
 
 def stage_name(stage: int) -> str:
-    """What the user reads for a stage of the wire; one never heard of is "starting"."""
+    """The displayed name of a stage on the wire; "starting" if unknown."""
     return Stage(stage).name.lower().replace("_", " ") if stage in set(Stage) else "starting"
 
 
 def saved_updates(response: GetProgressResponse) -> int:
-    """The updates that the newest checkpoint holds."""
+    """The number of updates in the newest checkpoint."""
     return response.saved.offline_updates + response.saved.online_updates
 
 
 def format_duration(seconds: float) -> str:
-    """A time as "42 s", "3 min 05 s" or "2 h 07 min"."""
+    """Format a time as "42 s", "3 min 05 s" or "2 h 07 min"."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -224,7 +226,7 @@ def format_duration(seconds: float) -> str:
 
 
 def _speed(stage: Task | None) -> str:
-    """Rate and time left of a stage, as far as they are known."""
+    """Rate and time left of a stage, as far as known."""
     if stage is None or stage.speed is None:
         return ""
     left = stage.time_remaining
@@ -233,7 +235,7 @@ def _speed(stage: Task | None) -> str:
 
 
 def _facts(response: GetProgressResponse, current: Task | None) -> list[str]:
-    """What is known of a run in a stage, a text each."""
+    """The known facts about a run in a stage, as texts."""
     progress, losses = response.progress, sorted(response.losses.items())
     is_weaned = Stage.COLLECT < progress.stage <= Stage.FINISHED
     failure, speed = response.checkpoint_failure, _speed(current)
@@ -242,7 +244,7 @@ def _facts(response: GetProgressResponse, current: Task | None) -> list[str]:
         _awaited(response),
         _episodes(response),
         speed,
-        # One rate of updates is enough: where the stage counts them, its own.
+        # One rate of updates is enough: the stage's own, if it counts updates.
         "" if "updates/s" in speed else rate,
         f"lambda {progress.weaning_weight:.2f}" if is_weaned else "",
         _scores(response),
@@ -250,12 +252,12 @@ def _facts(response: GetProgressResponse, current: Task | None) -> list[str]:
         f"{format_duration(response.seconds)} at work" if response.seconds > 0 else "",
         f"NOT SAVED since update {saved_updates(response):,}: {failure}" if failure else "",
     ]
-    # Losses and failures carry foreign words.
+    # Names of losses and failure messages are untrusted.
     return [printable(fact) for fact in facts if fact]
 
 
 def _episodes(response: GetProgressResponse) -> str:
-    """How many episodes have been played in this stage, where that is what one counts."""
+    """The episodes played in this stage, if progress counts episodes."""
     progress, steps = response.progress, response.episode_steps
     played = {
         int(Stage.COLLECT): (progress.teacher_steps, response.teacher_steps_target),
@@ -268,7 +270,7 @@ def _episodes(response: GetProgressResponse) -> str:
 
 
 def _awaited(response: GetProgressResponse) -> str:
-    """The evaluation that everything waits for, if any."""
+    """The evaluation that the run is waiting for, if any."""
     if response.awaits_teacher_return:
         return "waiting for the evaluation of the teacher"
     if response.HasField("awaited_updates"):
@@ -277,7 +279,7 @@ def _awaited(response: GetProgressResponse) -> str:
 
 
 def _scores(response: GetProgressResponse) -> str:
-    """The newest returns, and how near the student is to the teacher."""
+    """The newest returns, and the student's score relative to the teacher."""
     progress = response.progress
     teacher = progress.teacher_return if progress.HasField("teacher_return") else None
     student = progress.student_return if progress.HasField("student_return") else None

@@ -1,7 +1,7 @@
-"""Where a run comes from: `RUN/provenance.json`, written when it starts, read when it is exported.
+"""The provenance of a run: `RUN/provenance.json`, written at its start, read when it is exported.
 
-It holds the cards of the agents that the student is made from, whole, and for each session (each
-start of the run, and each role that is started by itself) its command, code and hardware.
+It holds the full cards of the student's parents. For each session (each start of the run, and each
+role that is started by itself) it records command, code and hardware.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from services.teacher.policies.loading import load_card
 
 PROVENANCE_FILE = "provenance.json"
 MAX_SESSIONS = 1000
-"""A run that is restarted more often keeps its first and its newest sessions."""
+"""A run with more sessions keeps its first and its newest ones."""
 
 _LOCK = ".provenance.lock"
 _LOCK_WAIT_SECONDS = 30.0
@@ -38,9 +38,8 @@ class Session:
 
     Attributes:
         started: Date and time, ISO 8601 with its offset from UTC.
-        command: The command line; its URLs without user, password and query, as it is published.
-        code: Versions of this package, with its commit where there is one, of Python and of the
-            libraries.
+        command: The command line; its URLs lose user, password and query, as it is published.
+        code: Versions of this package, with its commit if known, of Python and of the libraries.
         hardware: CPU, cores, memory and GPUs.
     """
 
@@ -52,10 +51,10 @@ class Session:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """Where a run comes from.
+    """The provenance of a run.
 
     Attributes:
-        parents: The agents its student is made from.
+        parents: The agents that its student learned from.
         sessions: Oldest first.
     """
 
@@ -64,11 +63,11 @@ class Provenance:
 
 
 def parents_of(experiment: Experiment) -> tuple[Parent, ...]:
-    """The agents that the student of an experiment is made from.
+    """The agents that the student of an experiment learns from.
 
-    A teacher that is only compared with, as in tabula rasa, is no parent. Recorded data come from
-    the agent whose checkpoint lies with them; where none can be opened, no agent is named for
-    them, and a warning says why.
+    A teacher that only serves as a comparison, as in tabula rasa, is not a parent. Recorded
+    data comes from the agent whose checkpoint lies beside it; if that cannot be opened, a warning
+    says why, and the lineage names no agent for the data.
     """
     teacher, recorder, recipe = experiment.card, _recorder(experiment), experiment.recipe
     is_asked = experiment.teacher_plays or experiment.asks_teacher
@@ -85,7 +84,7 @@ def parents_of(experiment: Experiment) -> tuple[Parent, ...]:
 
 
 def _recorder(experiment: Experiment) -> TeacherCard | None:
-    """Who played the recorded data."""
+    """The agent that played the recorded data."""
     data = experiment.data
     if data is None or experiment.targets.teacher_steps == 0:
         return None
@@ -103,14 +102,14 @@ def _recorder(experiment: Experiment) -> TeacherCard | None:
 
 
 def record_session(run: Path, parents: Callable[[], tuple[Parent, ...]]) -> None:
-    """Note that this process works on a run; the first time also the parents of its student.
+    """Record that this process works on a run; the first session also records the parents.
 
     Args:
-        run: Its folder, which exists.
-        parents: Finds the agents that the student is made from; called the first time only.
+        run: Its folder, which must exist.
+        parents: Finds the parents of the student; called in the first session only.
 
     Raises:
-        UserError: the file is there and unreadable, or other processes keep it busy.
+        UserError: the file is unreadable, or other processes keep it locked.
         OSError: it cannot be written.
     """
     with locked(run / _LOCK, wait_seconds=_LOCK_WAIT_SECONDS):
@@ -121,7 +120,7 @@ def record_session(run: Path, parents: Callable[[], tuple[Parent, ...]]) -> None
 
 
 def read_provenance(run: Path) -> Provenance | None:
-    """Where a run comes from; None where no provenance was recorded.
+    """The provenance of a run; None if none was recorded.
 
     Raises:
         UserError: the file is damaged.

@@ -1,7 +1,8 @@
-"""The return of the uniformly random policy, the zero of every score: known, or measured once.
+"""The return of the uniformly random policy, the zero of every score: looked up, or measured once.
 
-What is measured is kept in CACHE/random_returns/, a file for each environment, protocol and version
-of its code, so that no later run measures it again. Seeds are fixed: equal code, equal numbers.
+Measured returns are cached in CACHE/random_returns/, one file per environment, protocol and code
+version, so that later runs need not measure them again. Seeds are fixed: the same code gives the
+same numbers.
 """
 
 from __future__ import annotations
@@ -32,10 +33,10 @@ from services.library.places import cache_directory
 from services.shared.errors import UserError
 
 EPISODES = 200
-"""Episodes that are played to measure a return."""
+"""Episodes played to measure a return."""
 
 MAX_STEPS = 2_000_000
-"""Decisions after which measuring is given up: such episodes do not end by themselves."""
+"""Decisions after which measuring fails: such episodes do not end by themselves."""
 
 _NUM_ENVS = 8
 _SEED = 2022
@@ -49,7 +50,7 @@ class RandomReturn:
 
     Attributes:
         mean: Undiscounted sum of raw rewards, mean over episodes.
-        source: Where it comes from, in words.
+        source: Origin of the number, in words.
     """
 
     mean: float
@@ -68,11 +69,11 @@ class _Measured:
 
 
 def random_return(config: EnvironmentConfig) -> RandomReturn:
-    """The random policy's return: given, known, kept from before, or measured now.
+    """The random policy's return: configured, known, cached, or measured now.
 
     Raises:
         ValueError: there is no such environment.
-        UserError: its episodes do not end under random play; says what to set.
+        UserError: its episodes do not end under random play.
     """
     known = known_random_return(config)
     if known is not None:
@@ -91,7 +92,7 @@ def random_return(config: EnvironmentConfig) -> RandomReturn:
 
 
 def _code_of(config: EnvironmentConfig) -> str:
-    """What tells versions of an environment's code apart."""
+    """Identifies the version of an environment's code."""
     if config.name == "gymnasium":
         from rrl_agents.environments.gymnasium_tasks import code_of
 
@@ -116,7 +117,7 @@ def _kept(file: Path) -> _Measured | None:
     try:
         return read_record(file, _Measured)
     except (UserError, OSError):
-        # Damaged, or not ours to read: it is only a cache.
+        # Damaged or unreadable: it is only a cache.
         return None
 
 
@@ -126,14 +127,16 @@ def _keep(file: Path, measured: _Measured) -> None:
         write_record(file, measured)
     except OSError as error:
         logging.getLogger(__name__).warning(
-            "the random policy's return is not kept, and will be measured again: %s", error
+            "the random policy's return is not cached, and will be measured again: %s", error
         )
 
 
 def _measure(config: EnvironmentConfig) -> _Measured:
     name, steps = task_name(config.name, config.game), 0
     logging.getLogger(__name__).warning(
-        "the random policy's return on %s is not known: playing %d episodes, once", name, EPISODES
+        "the random policy's return on %s is unknown: playing %d episodes to measure it, once",
+        name,
+        EPISODES,
     )
 
     def count(more: int) -> None:

@@ -1,4 +1,4 @@
-"""Which services of a run are ready, found out by asking each for its health."""
+"""Which services of a run are ready, according to their health checks."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _ANSWER_SECONDS = 0.5
 
 
 class Readiness:
-    """Which services of a starting run are ready; one that was is not asked again.
+    """Which services of a starting run are ready; a ready one is not asked again.
 
     Args:
-        addresses: Of the run. Replay is asked at its control.
+        addresses: The run's addresses. Replay is asked at its control service.
 
     Attributes:
         ready: By service, in the order of their start.
@@ -29,7 +29,7 @@ class Readiness:
         self.ready = dict.fromkeys(self._addresses, False)
 
     def look(self) -> Mapping[str, bool]:
-        """Ask those that were not ready."""
+        """Ask those that were not ready yet."""
         for name, is_ready in self.ready.items():
             if not is_ready:
                 self.ready[name] = is_serving(

@@ -1,4 +1,4 @@
-"""From what a user chose to what is run: teacher, game and data looked up, and checked to fit."""
+"""Resolves a config: looks up teacher, game and data, and checks that they fit together."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ from services.shared.errors import user_errors
 from services.teacher.policies.loading import load_card
 
 _BLOCK = 10
-"""Updates made at once."""
+"""Updates per block."""
 _MOST_KEPT_BYTES = 2**30
-"""Of the teacher's data in the learner's memory: 150,000 steps of Atari."""
+"""Limit of the teacher's data in the learner's memory: 150,000 steps of Atari."""
 
 
 def resolve(
@@ -43,18 +43,20 @@ def resolve(
     *,
     teacher_peers: ClientSecurity | None = None,
 ) -> Experiment:
-    """Look everything up that a config names, and check that it fits together.
+    """Look up everything that a config names, and check that it fits together.
 
-    The code of other packages that it names is imported: a user has chosen it.
+    Imports the packages that it names, because the user has chosen them.
 
     Args:
-        config: What the user chose.
-        card: Of its teacher where that does not exist yet; None reads the teacher's own.
-        teacher_peers: What to trust and show at the address of a teacher that is served already;
-            None for plaintext without a token.
+        config: The user's config.
+        card: Card of its teacher, for a teacher that does not exist yet; None reads the teacher's
+            own.
+        teacher_peers: TLS and credentials for the address of a running teacher service; None for
+            plaintext without a token.
 
     Raises:
-        UserError: teacher, game or recorded data missing, or of different actions or observations.
+        UserError: teacher, game or recorded data is missing, or their actions or observations
+            differ.
     """
     allow_named(config)
     with user_errors((ValueError, OSError)):
@@ -63,7 +65,7 @@ def resolve(
         with contextlib.closing(make_environment(config.environment, 1)) as environment:
             spec = environment.spec
         if card is not None and card.game == UNKNOWN_GAME:
-            # A Dopamine checkpoint does not say its game: it is the one that it is to teach.
+            # A Dopamine checkpoint does not record its game: assume the one it is to teach.
             card = dataclasses.replace(card, game=spec.name)
         check_shiftable(config.student, spec.observation_shape)
         check_divisible(config.learner, make_recipe(config.method).q_learning.batch_size)
@@ -81,7 +83,7 @@ def resolve(
 
 
 def _with_one_teacher(config: ExperimentConfig) -> ExperimentConfig:
-    """The same where a service is the teacher, without the checkpoint that its defaults name."""
+    """The config, without the default checkpoint if a service is the teacher."""
     if config.teacher.address is None:
         return config
     if make_recipe(config.method).initial_weights == "teacher":
@@ -95,7 +97,7 @@ def _with_one_teacher(config: ExperimentConfig) -> ExperimentConfig:
 
 def _card(teacher: TeacherChoice, peers: ClientSecurity | None) -> TeacherCard | None:
     if teacher.address is not None:
-        # Only here: most runs ask no service before they have one.
+        # Imported here: most runs query no service at this point.
         from services.launcher.served_teacher import card_of_service
 
         return card_of_service(teacher.address, peers)
@@ -103,7 +105,7 @@ def _card(teacher: TeacherChoice, peers: ClientSecurity | None) -> TeacherCard |
 
 
 def _recorded_data(experiment: Experiment) -> RecordedData | None:
-    """The data that the teacher's table is to be filled from."""
+    """The recorded data to fill the teacher's table."""
     config, recipe = experiment.config, experiment.recipe
     if config.teacher.data is None or not (recipe.needs_teacher_data or recipe.reloads_data):
         return None
@@ -130,10 +132,10 @@ def _recorded_data(experiment: Experiment) -> RecordedData | None:
 
 
 def _with_block(config: ExperimentConfig) -> ExperimentConfig:
-    """The number of updates made at once: where the user chose none, always the same one.
+    """Set the default number of updates per block, which is fixed.
 
-    A run's results must not depend on its machine, so nothing is measured for it. Ten divides the
-    round numbers of most periods and budgets. Priorities are to be those of the last update.
+    Results must not depend on the machine, so nothing is measured. Ten divides the round numbers of
+    most periods and budgets; with prioritised replay it is 1, so that priorities are up to date.
     """
     usual = 1 if config.student.priority_exponent > 0.0 else _BLOCK
     return dataclasses.replace(config, updates_per_block=config.updates_per_block or usual)
@@ -148,12 +150,12 @@ def _check_network(network: NetworkConfig, spec: EnvironmentSpec) -> None:
 
 
 def _with_kept_data(experiment: Experiment) -> Experiment:
-    """Where the teacher's data is drawn: where the user chose nothing, its size alone decides."""
+    """Set the default of where the teacher's data is sampled, which depends on its size only."""
     config = experiment.config
     if config.keeps_teacher_data is not None:
         return experiment
     size = _teacher_data_bytes(experiment)
-    # In one process the tables are in the learner's memory anyway.
+    # In one process, the tables are in the learner's memory anyway.
     keeps = not config.one_process and 0 < size <= _MOST_KEPT_BYTES
     return dataclasses.replace(
         experiment, config=dataclasses.replace(config, keeps_teacher_data=keeps)
@@ -161,16 +163,16 @@ def _with_kept_data(experiment: Experiment) -> Experiment:
 
 
 def _teacher_data_bytes(experiment: Experiment) -> int:
-    """Memory of the teacher's data, were the learner to keep it."""
+    """Memory that the teacher's data would take in the learner."""
     layout = experiment.layout
     step_bytes = layout.row_dtype.itemsize + layout.window * np.dtype(np.int32).itemsize
-    # Recorded data that is reloaded lies in the student's table, where replay draws.
+    # Reloaded recorded data is in the student's table, which replay samples.
     steps = 0 if experiment.recipe.reloads_data else experiment.targets.teacher_steps
     return steps * step_bytes
 
 
 def _with_input_bounds(config: ExperimentConfig, spec: EnvironmentSpec) -> ExperimentConfig:
-    """The environment's bounds, by which a perceptron rescales vectors, unless it has its own."""
+    """Set the environment's bounds, by which an MLP rescales vectors, unless the user has."""
     network = config.network
     if not NETWORKS[network.name].is_perceptron or network.input_low or not spec.frame_low:
         return config
@@ -179,10 +181,11 @@ def _with_input_bounds(config: ExperimentConfig, spec: EnvironmentSpec) -> Exper
 
 
 def _with_teachers_part(config: ExperimentConfig, card: TeacherCard | None) -> ExperimentConfig:
-    """What a method takes from its teacher: the temperature of its logits, its architecture.
+    """Set what a method takes from its teacher: the temperature of logits, the architecture.
 
     Raises:
-        ValueError: the student is to begin with the teacher's weights, no network of ours.
+        ValueError: the student is to start from the teacher's weights, which are no network of
+            ours.
     """
     if card is None:
         return config
@@ -200,7 +203,7 @@ def _with_teachers_part(config: ExperimentConfig, card: TeacherCard | None) -> E
 
 
 def _suited_to(card: TeacherCard, distillation: DistillationConfig) -> DistillationConfig:
-    """Settings for a teacher's scores; refuses to regress action values on those of a policy."""
+    """Settings for a teacher's scores; refuses to regress action values onto logits."""
     if distillation.compares_values and card.output != "q_values":
         raise ValueError(
             f"teacher {card.name} gives {card.output}, and distillation.loss "
@@ -209,12 +212,12 @@ def _suited_to(card: TeacherCard, distillation: DistillationConfig) -> Distillat
         )
     if distillation.teacher_temperature is not None:
         return distillation
-    # Logits are softened as their policy has it, unless the user says otherwise.
+    # Logits have their policy's temperature, unless the user gives another.
     return dataclasses.replace(distillation, teacher_temperature=card.temperature)
 
 
 def _check_teacher(experiment: Experiment) -> None:
-    """See that the teacher plays this game, and better than chance, where there is one."""
+    """Check that the teacher, if any, plays this game, and better than random."""
     card, spec = experiment.card, experiment.spec
     if card is None and (experiment.teacher_return is None or experiment.needs_card):
         raise ValueError(
@@ -229,7 +232,7 @@ def _check_teacher(experiment: Experiment) -> None:
             num_actions=spec.num_actions,
             of=spec.name,
         )
-        # Many games have as many actions as another; a teacher that says its game is held to it.
+        # Many games have equally many actions; a teacher that records its game must match it.
         if misfit is None and name_key(card.game) != name_key(spec.name):
             misfit = f"plays {card.game}, not {spec.name}"
         if misfit is not None:
@@ -237,7 +240,7 @@ def _check_teacher(experiment: Experiment) -> None:
                 f"teacher {card.name} ({card.game}) {misfit}: choose a teacher of this game that "
                 "takes observations as they are"
             )
-    # Scores are measured from random to teacher: the teacher must be the better one.
+    # Scores range from random to teacher, so the teacher must be the better one.
     if experiment.teacher_return is not None:
         check_scale(experiment.random_return, experiment.teacher_return)
 
@@ -262,7 +265,7 @@ def _check_budgets(experiment: Experiment) -> None:
 
 
 def describe(experiment: Experiment) -> dict[str, Any]:
-    """The facts a user wants to see before a run starts."""
+    """The facts that a user wants to see before a run starts."""
     config, targets, card = experiment.config, experiment.targets, experiment.card
     known = experiment.teacher_return
     score = "to be scored first" if known is None else f"mean return {known:.2f}"

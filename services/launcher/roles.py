@@ -1,10 +1,10 @@
-"""The roles of a run: how each is configured, built and run, and which processes a run has.
+"""The roles of a run: how each is built and run, and the processes of a run.
 
     `rrl learner` (containers) ──┐
     `rrl train` (Launchpad) ─────┴──▶ Job ──▶ ROLES[name](job) ──▶ run(stop)
 
-A starter knows addresses, ports and metrics pages; what a role takes from the experiment is in
-`jobs`. A role imports what it computes with when it is built: the others do not pay for it.
+A starter sets addresses, ports and metrics pages; `jobs` derives the rest from the experiment. A
+role imports its libraries when it is built, so that others need not wait for them.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ RunRole: TypeAlias = Callable[[threading.Event], None]
 
 
 def _teacher(job: Job) -> RunRole:
-    """Answers with the teacher's scores."""
+    """Serves the teacher's scores."""
     from services.teacher.server import build_teacher
 
     server = build_teacher(teacher_config(job))
@@ -70,7 +70,7 @@ def _replay(job: Job) -> RunRole:
         ) as ports:
             job.on_ready(f"replay ready at port {ports.data}, control at port {ports.control}")
             stop.wait()
-            # All roles of a run are stopped at once: the learner's last checkpoint needs the
+            # All roles of a run are stopped at once, but the learner's last checkpoint needs the
             # tables.
             wait_until_free(job.run / LEARNER_LOCK, timeout_seconds=LEARNER_CHECKPOINT_SECONDS)
 
@@ -95,7 +95,7 @@ def _learner(job: Job) -> RunRole:
 
 
 def _actor(job: Job) -> RunRole:
-    """Plays into replay."""
+    """Plays environments into replay."""
     from services.actor.loop import build_actor
     from services.actor.metrics import ActorMetrics
 
@@ -103,7 +103,7 @@ def _actor(job: Job) -> RunRole:
 
 
 def _evaluator(job: Job) -> RunRole:
-    """Scores the student."""
+    """Evaluates the student."""
     from services.evaluator.loop import build_evaluator
     from services.evaluator.metrics import EvaluatorMetrics
 
@@ -118,7 +118,7 @@ ROLES: Mapping[str, Callable[[Job], RunRole]] = {
     "actor": _actor,
     "evaluator": _evaluator,
 }
-"""By name. In containers the teacher is `rrl teacher serve`, which needs no experiment."""
+"""Roles by name. In containers the teacher is `rrl teacher serve`, which needs no experiment."""
 
 SHARED_MODULES: Mapping[str, tuple[str, ...]] = {
     "replay": ("services.replay.reverb_library",),
@@ -126,24 +126,24 @@ SHARED_MODULES: Mapping[str, tuple[str, ...]] = {
     "learner": ("services.actor.loop", "services.replay.reverb_library"),
     "actor": ("services.actor.loop", "services.actor.metrics", "services.replay.reverb_library"),
 }
-"""What a starter of several processes imports before it makes a role's, since others need it, too.
+"""Modules that a starter imports before it makes processes, because several roles need them.
 
-What a role alone needs it imports itself, while the others start.
+A role imports what only it needs itself, while the others start.
 """
 
 COMPUTE = ("teacher", "learner", "actor", "evaluator")
 """Roles that compile functions with JAX."""
 
 SERVE_THEIR_OWN_PAGE = ("teacher",)
-"""Roles that serve their metrics page themselves; a starter serves that of the others."""
+"""Roles that serve their own metrics page; a starter serves the pages of the others."""
 
 
 class ReplayPorts(NamedTuple):
-    """Where a replay role listens.
+    """The ports of a replay role.
 
     Attributes:
         data: Reverb's port.
-        control: Port of its control and health.
+        control: Port of its control service and health checks.
     """
 
     data: int
@@ -159,14 +159,14 @@ def serving_replay(
     security: SecurityConfig,
     registry: CollectorRegistry,
 ) -> Iterator[ReplayPorts]:
-    """Serve a shard's tables, and their control and health.
+    """Serve a shard's tables, with control service and health checks.
 
     Args:
-        config: Tables, Reverb's port, and the interface of control and health.
-        checkpoints: Where the shard keeps its part of the run's checkpoints.
-        control_port: Port of control and health; 0 picks a free one.
-        security: Encryption and tokens of the control; Reverb has neither.
-        registry: What its metrics page shows.
+        config: Tables, Reverb's port, and the interface of the control service.
+        checkpoints: The shard's part of the run's checkpoints.
+        control_port: Port of the control service and health checks; 0 picks a free one.
+        security: TLS and tokens of the control service; Reverb has neither.
+        registry: Registry of its metrics page.
 
     Raises:
         UserError: a port is in use, tokens would travel unencrypted, or a credential is unusable.
@@ -192,7 +192,7 @@ class Process:
 
     Attributes:
         role: Key of `ROLES`.
-        index: Which of several of its role, from 0.
+        index: Index among the processes of its role, from 0.
     """
 
     role: str
@@ -200,12 +200,12 @@ class Process:
 
     @property
     def name(self) -> str:
-        """The role; of those that a run may have several of, with its number."""
+        """The role, with a number if a run can have several of it."""
         return f"{self.role}-{self.index}" if self.role in ("replay", "actor") else self.role
 
     @property
     def services(self) -> tuple[str, ...]:
-        """Names of the addresses that it listens at."""
+        """Names of the addresses that it listens on."""
         if self.role == "replay":
             return (self.name, f"control-{self.index}")
         return (self.role,) if self.role in ("teacher", "learner") else ()
@@ -213,13 +213,13 @@ class Process:
     def job(
         self, experiment: Experiment, run: Path, addresses: RunAddresses, **changes: Any
     ) -> Job:
-        """What it is to do where all processes run on this machine.
+        """Its job when all processes run on this machine.
 
         Args:
-            experiment: What is run.
+            experiment: The experiment.
             run: Folder of the run.
-            addresses: Of all its processes.
-            changes: Further fields of the job.
+            addresses: The addresses of all processes.
+            changes: Other fields of the job.
         """
         services = addresses.services
         ports = [parse_address(services[name]).port for name in self.services]
@@ -242,7 +242,7 @@ class Process:
 
 
 def processes_of(experiment: Experiment) -> tuple[Process, ...]:
-    """The processes of a run, in the order in which they are started."""
+    """The processes of a run, in the order of their start."""
     config = experiment.config
     return (
         *((Process("teacher"),) if experiment.serves_teacher else ()),
@@ -250,13 +250,13 @@ def processes_of(experiment: Experiment) -> tuple[Process, ...]:
         *((Process("importer"),) if experiment.data is not None else ()),
         Process("learner"),
         *(Process("actor", index) for index in range(config.num_actors)),
-        # Nothing waits for it at first.
+        # No other process waits for it at first.
         Process("evaluator"),
     )
 
 
 def local_addresses(experiment: Experiment) -> RunAddresses:
-    """Free ports of this machine for all that the processes of a run listen at."""
+    """Free ports of this machine for all processes of a run."""
     processes = processes_of(experiment)
     services = [name for process in processes for name in process.services]
     ports = iter(free_ports(len(services) + len(processes)))
@@ -267,10 +267,10 @@ def local_addresses(experiment: Experiment) -> RunAddresses:
 
 
 def process_environment(role: str) -> dict[str, str]:
-    """Environment variables of a role's process when all share one machine.
+    """Environment variables of a role's process when all run on one machine.
 
-    Actors and the evaluator run small batches, which threads only slow down; they and the importer
-    stay off the GPU, which learner and teacher share.
+    Actors and the evaluator compute small batches, which more threads only slow down. They and the
+    importer stay off the GPU, which learner and teacher share.
     """
     variables = {"TF_CPP_MIN_LOG_LEVEL": "2", "XLA_PYTHON_CLIENT_MEM_FRACTION": "0.4"}
     if role in ("actor", "evaluator", "importer"):

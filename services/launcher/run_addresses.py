@@ -1,7 +1,7 @@
-"""Where the roles of a run on this machine listen, for commands such as `rrl status`.
+"""The addresses of a run's roles on this machine, for commands such as `rrl status`.
 
-`rrl train` writes them into the run's folder at its start. What stands there is only good for as
-long as it lives, which its lock tells.
+`rrl train` writes them into the run's folder at its start. They are valid while it runs, that is,
+while its lock is held.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class RunAddresses:
     """Addresses, "host:port", by name.
 
     Attributes:
-        services: What roles ask each other at: "learner", "teacher", "replay-0", "control-0" …
+        services: Addresses of services: "learner", "teacher", "replay-0", "control-0" …
         pages: Metrics pages, by role: "learner", "actor-0" …
     """
 
@@ -29,13 +29,13 @@ class RunAddresses:
     pages: Mapping[str, str]
 
     def __post_init__(self) -> None:
-        """Refuse what is no address."""
+        """Refuse invalid addresses."""
         for address in (*self.services.values(), *self.pages.values()):
             parse_address(address)
 
     @property
     def lines(self) -> tuple[str, str]:
-        """What a user reads of them."""
+        """The lines to show to a user."""
         services = ", ".join(f"{name} at {address}" for name, address in self.services.items())
         pages = ", ".join(f"{name} at {address}" for name, address in self.pages.items())
         return services, f"metrics pages: {pages}"
@@ -47,9 +47,9 @@ def write_addresses(run: Path, addresses: RunAddresses) -> None:
 
 
 def read_addresses(run: Path) -> RunAddresses | None:
-    """Read them; None where none were written.
+    """Read them; None if none were written.
 
     Raises:
-        UserError: the file holds something else.
+        UserError: the file is damaged or foreign.
     """
     return read_record(run / ADDRESSES_FILE, RunAddresses)

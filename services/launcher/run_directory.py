@@ -1,4 +1,4 @@
-"""A run's folder: whose it is, and who works in it.
+"""A run's folder: the experiment it belongs to, and the sessions that work in it.
 
 RUN/config.json     the resolved experiment, written once
 RUN/provenance.json the student's parents, and each session's command, code and hardware
@@ -29,23 +29,23 @@ _NOT_COMPARED = (
     *("teacher.data", "teacher.data_number", "teacher.labels", "evaluation.max_share"),
     *("score_protocols", "track"),
 )
-"""Where a teacher and its data lie, and whether its return was given: what they are, their digests
-and `teacher_return` say. How fast evaluations may be played, and where curves go. And what follows
-from the rest, which older runs did not note."""
+"""Settings that may change between sessions: the locations of a teacher and its data, whose digests
+identify them; whether its return was given; the speed of evaluations; where curves go; and what
+follows from other settings, which older runs did not record."""
 
 _OWN_FOLDERS = ("checkpoints", "replay", "metrics")
 _NEW_FILE_SYSTEM = "lost+found"
 
 
 def open_run(run: Path, experiment: Experiment) -> bool:
-    """Make a run's folder, or check that it is this experiment's, and note who works on it.
+    """Create a run's folder, or check that it belongs to this experiment; record the session.
 
     Returns:
-        Whether the run was there already.
+        Whether the run existed already.
 
     Raises:
-        UserError: the folder holds something else, and nothing in it is touched; or it cannot be
-            made or written.
+        UserError: the folder holds something else, and is left untouched; or it cannot be created
+            or written.
     """
     check_storable(run)
     was_there = False
@@ -58,13 +58,13 @@ def open_run(run: Path, experiment: Experiment) -> bool:
             raise UserError(
                 f"{run} cannot be used ({error.strerror or error}): choose another --run"
             ) from error
-        # A full disk must not keep a run from going on: its roles have checkpoints to read.
-        logging.getLogger(__name__).warning("this session is not noted in %s: %s", run, error)
+        # A full disk must not keep a run from resuming: its roles have checkpoints to read.
+        logging.getLogger(__name__).warning("this session is not recorded in %s: %s", run, error)
     return was_there
 
 
 def session_folder(run: Path) -> Path:
-    """A new folder for the output of this session's processes; earlier ones are kept."""
+    """Create a folder for the output of this session's processes; earlier ones are kept."""
     earlier = [int(path.name) for path in (run / "logs").glob("*") if path.name.isdecimal()]
     folder = run / "logs" / f"{max(earlier, default=0) + 1:03d}"
     folder.mkdir(parents=True)
@@ -84,7 +84,7 @@ def _open(run: Path, wanted: dict[str, Any]) -> bool:
         return True
     if run.exists() and (not run.is_dir() or any(map(_is_foreign, run.iterdir()))):
         if config.exists():
-            # Another role of the same run has written it at this moment.
+            # Another role of the same run has just written it.
             return _open(run, wanted)
         raise UserError(f"{run} exists and is not a run: choose another --run, or empty it")
     run.mkdir(parents=True, exist_ok=True)
@@ -96,7 +96,7 @@ def _is_foreign(path: Path) -> bool:
     # Another role of the same run may be writing the config at this moment.
     if path.name.startswith(f".{CONFIG_FILE}."):
         return False
-    # Volumes are mounted before anybody has a run in them; a new file system has its own folder.
+    # A volume is mounted before it holds a run; a new file system has a folder of its own.
     if path.name in _OWN_FOLDERS and path.is_dir() and not path.is_symlink():
         return any(entry.name != _NEW_FILE_SYSTEM for entry in path.iterdir())
     return path.name != _NEW_FILE_SYSTEM

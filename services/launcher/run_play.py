@@ -1,4 +1,4 @@
-"""What is in a run's replay as episodes, of a run that is finished or stopped."""
+"""The replay of a finished or stopped run, as episodes."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ def run_play(run: Path, table: str) -> tuple[Experiment, Iterator[PlayedEpisode]
         table: `STUDENT_TABLE` or `TEACHER_TABLE`.
 
     Returns:
-        What ran, without its teacher; and the episodes.
+        The experiment, without its teacher; and the episodes.
 
     Raises:
-        UserError: it is no run in one process, is being trained, has no checkpoint yet, or its
+        UserError: it is not a run in one process, is still training, has no checkpoint yet, or its
             tables are damaged.
     """
     config, found = read_experiment(run)
     if not config.one_process:
         raise UserError(
-            f"{run} has its replay in Reverb's servers, whose files hold no episodes: only the "
+            f"{run} keeps its replay in Reverb, whose files hold no episodes: only the "
             "replay of a run with --one-process can be exported"
         )
     lock = run / LEARNER_LOCK
-    # Looking at a lock that is not there would make it.
+    # `is_locked` would create a missing lock file.
     if lock.exists() and is_locked(lock):
-        raise UserError(f"{run} is being trained; wait for its end, or stop it first")
+        raise UserError(f"{run} is still training; wait until it ends, or stop it first")
     checkpoint = newest_checkpoint(run)
     if checkpoint is None:
         raise UserError(f"{run} has no checkpoint yet; resume the run until it has one")

@@ -1,4 +1,4 @@
-"""Files of a run's folder that hold one record each, with their digest."""
+"""Files of a run's folder that hold one record with its digest."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 def write_record(file: Path, record: object) -> None:
-    """Write a dataclass, whole or not at all.
+    """Write a dataclass atomically.
 
     Raises:
         OSError: it cannot be written.
@@ -26,7 +26,7 @@ def write_record(file: Path, record: object) -> None:
 
 
 def read_record(file: Path, kind: type[T]) -> T | None:
-    """Read one; None where there is none.
+    """Read a record; None if there is no file.
 
     Raises:
         UserError: the file is damaged.

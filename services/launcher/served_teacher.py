@@ -1,4 +1,4 @@
-"""A teacher that a service elsewhere serves: its card, and its scores for a run in one process."""
+"""A teacher in a running service: its card, and its scores for a run in one process."""
 
 from __future__ import annotations
 
@@ -25,33 +25,32 @@ from services.shared.errors import UserError, quoted, user_errors
 
 _READY_SECONDS = 30.0
 _TIMEOUT_SECONDS = 60.0
-"""Of a query, and so how long a service may be away before a run in one process ends."""
+"""Timeout of a query: how long the service may be unavailable before a run in one process ends."""
 
 _LOOK_SECONDS = 0.2
-"""Time between two looks, while a query waits, whether to stop."""
+"""Time between checks whether to stop, while a query waits."""
 
 _HASH_DIGITS = 64
 
 
 class TeacherLost(UserError):
-    """The service does not answer any more, or with other parameters."""
+    """The service no longer answers, or answers with other parameters."""
 
 
 class ServedTeacher:
-    """A teacher service, asked as `TeacherInProcess` is.
+    """A teacher service with the interface of `TeacherInProcess`.
 
     Args:
-        address: Of the service, as `TeacherClient` takes it.
-        security: What to trust and show there; None for plaintext without a token.
-        priority: What its queries are for.
-        stop: Ends a query under way with `Stopped`, and closes the connection; None where nothing
-            does.
+        address: Address of the service, as for `TeacherClient`.
+        security: TLS and credentials for it; None for plaintext without a token.
+        priority: Priority of its queries.
+        stop: Ends a query in flight with `Stopped`, and closes the connection; None for never.
 
     Attributes:
-        described: What is served.
+        described: Description of the teacher.
 
     Raises:
-        UserError: there is no teacher that answers, or the address is invalid.
+        UserError: no teacher answers, or the address is invalid.
     """
 
     def __init__(
@@ -70,11 +69,11 @@ class ServedTeacher:
             self.described = self._client.wait_until_ready(_READY_SECONDS)
 
     def evaluate(self, observations: NDArray[Any]) -> TeacherAnswer:
-        """As `TeacherClient.evaluate`.
+        """Like `TeacherClient.evaluate`.
 
         Raises:
-            TeacherLost: the teacher does not answer, or not any more with the same parameters.
-            Stopped: `stop` was set before it did.
+            TeacherLost: the teacher does not answer, or its parameters have changed.
+            Stopped: `stop` was set before it answered.
         """
         asked = self._thread.submit(self._client.evaluate, observations)
         while not wait([asked], _LOOK_SECONDS).done:
@@ -93,7 +92,7 @@ class ServedTeacher:
         return answer
 
     def evaluate_future(self, observations: NDArray[Any]) -> Future[TeacherAnswer]:
-        """As `TeacherClient.evaluate_future`, already answered; raises as `evaluate`."""
+        """Like `TeacherClient.evaluate_future`, already answered; raises like `evaluate`."""
         answered: Future[TeacherAnswer] = Future()
         answered.set_result(self.evaluate(observations))
         return answered
@@ -103,16 +102,16 @@ class ServedTeacher:
         return self.evaluate(observations).action_values
 
     def close(self) -> None:
-        """Close the connection; a query under way fails."""
+        """Close the connection; a query in flight fails."""
         self._client.close()
         self._thread.shutdown()
 
 
 def card_of_service(address: str, security: ClientSecurity | None = None) -> TeacherCard:
-    """The card of the teacher that a service serves; arguments and errors as `ServedTeacher`.
+    """The card of a service's teacher; arguments and errors as for `ServedTeacher`.
 
     Raises:
-        UserError: also where its card is damaged.
+        UserError: also if its card is damaged.
     """
     teacher = ServedTeacher(address, security)
     teacher.close()
@@ -121,14 +120,14 @@ def card_of_service(address: str, security: ClientSecurity | None = None) -> Tea
 
 
 def described_card(described: TeacherDescription) -> TeacherCard:
-    """The card that a service sends; where it sends none, what else it says of its teacher.
+    """The card that a service sends; without one, a card made from its description.
 
     Raises:
-        ValueError: the card is damaged, or another teacher's.
+        ValueError: the card is damaged, or belongs to another teacher.
     """
     version = described.teacher_version
     if not described.card:
-        # The importer of recorded data compares the beginning of the hash, which is all there is.
+        # The importer of recorded data compares the prefix of the hash, all that is known.
         is_hash = re.fullmatch(f"[0-9a-f]{{1,{_HASH_DIGITS}}}", version) is not None
         if not is_hash:
             raise ValueError(f"its version is {quoted(version)}; it must be a hash in hex digits")

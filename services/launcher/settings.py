@@ -1,8 +1,8 @@
-"""Settings of an experiment by dotted name, as suite and gin files give them, and in config.json.
+"""Settings of an experiment by dotted name, for suite files, gin files and config.json.
 
 "method.q_learning.n_step" is the field `n_step` of the field `q_learning` of the field `method`.
-Values are held to the types of the fields they are for: a whole number serves where a fraction is
-wanted, a list where a tuple is, and a boolean never as a number.
+Values must fit the types of their fields: a whole number is accepted for a float and a list for a
+tuple, but never a boolean for a number.
 """
 
 from __future__ import annotations
@@ -31,11 +31,10 @@ Settings: TypeAlias = Mapping[str, object]
 def with_settings(config: ExperimentConfig, settings: Settings) -> ExperimentConfig:
     """An experiment with some of its settings changed.
 
-    All changes are made together, so that values which only fit each other can be given in any
-    order.
+    All changes are made at once, so that settings which depend on each other can come in any order.
 
     Args:
-        config: What is changed.
+        config: The experiment to change.
         settings: Dotted name -> value.
 
     Raises:
@@ -63,12 +62,12 @@ class _Teacher:
 
 @dataclasses.dataclass(frozen=True)
 class FoundOut:
-    """What of config.json is no field of `ExperimentConfig`, as it nests it.
+    """The fields of config.json that are not in `ExperimentConfig`.
 
     Attributes:
         method: Name of the recipe.
         random_return: Mean return of the random policy.
-        teacher: Of its data the fingerprint; None where the teacher played.
+        teacher: Fingerprint of its recorded data; None if the teacher played.
     """
 
     method: str
@@ -77,13 +76,13 @@ class FoundOut:
 
 
 def read_experiment(run: Path) -> tuple[ExperimentConfig, FoundOut]:
-    """The experiment of a run, with everything that follows from the teacher filled in.
+    """The experiment of a run, with the settings that follow from the teacher filled in.
 
     Args:
         run: Its folder.
 
     Raises:
-        UserError: it is no run's folder, or its config.json is damaged.
+        UserError: it is not a run's folder, or its config.json is damaged.
     """
     try:
         return decode_experiment(read_config(run))
@@ -92,7 +91,7 @@ def read_experiment(run: Path) -> tuple[ExperimentConfig, FoundOut]:
 
 
 def decode_experiment(content: Mapping[str, Any]) -> tuple[ExperimentConfig, FoundOut]:
-    """The experiment that `Experiment.to_json` has written.
+    """Decode an experiment written by `Experiment.to_json`.
 
     Raises:
         ValueError: a field is missing, of another type or out of range; names it.
@@ -107,13 +106,13 @@ def decode_experiment(content: Mapping[str, Any]) -> tuple[ExperimentConfig, Fou
 def decode_config(
     method: type[MethodConfig], content: Mapping[str, object], where: str, *, method_path: str
 ) -> ExperimentConfig:
-    """An experiment from JSON values; what its parts have no field for is skipped.
+    """Decode an experiment from JSON values; unknown fields are skipped.
 
     Args:
-        method: The class of its method, which the values do not say.
+        method: The class of its method, which is not in the values.
         content: Field -> value, as `encode` gives it.
-        where: What is being read; begins every message.
-        method_path: Where the method's own settings are in it.
+        where: What is being read; starts every error message.
+        method_path: Path of the method's settings in it.
 
     Raises:
         ValueError: a field is missing, of another type or out of range; names it.
@@ -121,7 +120,7 @@ def decode_config(
     kinds = typing.get_type_hints(ExperimentConfig)
     del kinds["method"]
     if "track" not in content:
-        # Runs that are older than it have its default.
+        # Runs older than a setting have its default.
         del kinds["track"]
     if missing := sorted(kinds.keys() - content.keys()):
         raise ValueError(f"{where}: field {missing[0]} is missing")
@@ -134,7 +133,7 @@ def decode_config(
 
 
 def known_settings(config: object, prefix: str = "") -> dict[str, object]:
-    """Every setting of a config dataclass: dotted name -> its value."""
+    """Every setting of a config dataclass: dotted name -> value."""
     found: dict[str, object] = {}
     for field in dataclasses.fields(typing.cast(Any, config)):
         name, value = f"{prefix}{field.name}", getattr(config, field.name)
@@ -144,9 +143,9 @@ def known_settings(config: object, prefix: str = "") -> dict[str, object]:
 
 
 def nearest(name: str, known: Mapping[str, object]) -> tuple[str, ...]:
-    """Known names like one, the likeliest first: at most three, perhaps none.
+    """At most three known names similar to a name, the most similar first.
 
-    A name that is another's last part is like it, however long the rest.
+    A name that ends another one counts as similar, however long the rest.
     """
     last = name.rpartition(".")[2]
     whole = difflib.get_close_matches(name, known, n=_SUGGESTIONS, cutoff=0.6)

@@ -1,14 +1,13 @@
-"""What a teacher plays, shared by runs in one process: where play is costly, it is played once.
+"""Shares a teacher's play between runs in one process, so that costly play happens once.
 
     FOLDER/table-<key>-<seed>.npz   the teacher's table (`local_table.SavedTable`)
-    FOLDER/table-<key>.json         of what it is, the seed it was played with, and its SHA-256
+    FOLDER/table-<key>.json         what it contains, the seed it was played with, and its SHA-256
     FOLDER/evaluation-<key>.json    returns, steps and metrics of its evaluation
 
-A key is the digest of all that decides what is played, but for the run's seed: the teacher's
-weights, the environment, the size and shapes of the table, the protocol of evaluations. Runs with
-other settings, or another format of these files, have other keys, and leave each other's files
-alone. Of two runs that play at the same time, each learns from its own play, and one of the two is
-what others find.
+A key is the digest of everything that determines the play, except the run's seed: the teacher's
+weights, the environment, the size and shapes of the table, the evaluation protocol. Runs with other
+settings, or another format of these files, have other keys and ignore these files. If two runs play
+at the same time, each learns from its own play, and one of the two is kept for others.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ from services.shared.file_digest import file_sha256
 
 _MAX_DOCUMENT_BYTES = 2**24
 _FORMAT = 2
-"""Of the files here; raise it with any change to what is in them."""
+"""Format of these files; increase it with any change to their content."""
 
 _DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 _LOGGER = logging.getLogger(__name__)
@@ -43,7 +42,7 @@ _LOGGER = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _TableDocument:
-    """Of what a table is, the seed of the run that played it, and the digest of its file."""
+    """Describes a table: its content, the seed of the run that played it, and its file's digest."""
 
     of: Mapping[str, Any]
     seed: int
@@ -52,7 +51,7 @@ class _TableDocument:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _EvaluationDocument:
-    """Of what an evaluation is, and its episodes as `PlayedEpisodes` has them."""
+    """Describes an evaluation, with its episodes as in `PlayedEpisodes`."""
 
     of: Mapping[str, Any]
     returns: tuple[float, ...]
@@ -64,11 +63,11 @@ class SharedPlay:
     """The shared play of one experiment's teacher.
 
     Args:
-        folder: Made when something is left there.
-        experiment: Of the run.
+        folder: Created when something is stored there.
+        experiment: The run's experiment.
 
     Raises:
-        UserError: the teacher has no card that says which weights it has.
+        UserError: the teacher has no card to identify its weights.
     """
 
     def __init__(self, folder: Path, experiment: Experiment) -> None:
@@ -82,7 +81,7 @@ class SharedPlay:
         }
         self._table = played | {
             "layout": encode(experiment.layout),
-            # A table with room for less keeps the newest.
+            # A smaller table keeps the newest rows.
             "items": min(experiment.targets.teacher_steps, config.replay_capacity),
             "teacher_steps": experiment.targets.teacher_steps,
             "environments": config.num_actors * config.envs_per_actor,
@@ -98,7 +97,7 @@ class SharedPlay:
         }
 
     def take_table(self, table: LocalTable) -> bool:
-        """Fill an empty table with the play that was left here.
+        """Fill an empty table with stored play.
 
         Returns:
             Whether there was any.
@@ -113,13 +112,13 @@ class SharedPlay:
             found = decode_sealed(_TableDocument, _read(document), str(document))
             file = self._table_file(found.seed)
             if file_sha256(file) != found.sha256_of_table:
-                raise ValueError(f"{file} is not as it was written")
+                raise ValueError(f"{file} has changed since it was written")
             table.restore(load_table(file))
-        _LOGGER.info("took %d of the teacher's steps from %s", table.inserted, file)
+        _LOGGER.info("loaded %d of the teacher's steps from %s", table.inserted, file)
         return True
 
     def leave_table(self, table: LocalTable) -> None:
-        """Leave a complete table for others, unless one is there.
+        """Store a complete table for other runs, unless there is one.
 
         Raises:
             UserError: no space, or no permission.
@@ -137,7 +136,7 @@ class SharedPlay:
             write_whole(self._table_document, seal(encode(document)))
 
     def evaluation(self) -> PlayedEpisodes | None:
-        """The teacher's episodes that were left here, where evaluations have fixed seeds.
+        """The stored episodes of the teacher, if evaluations have fixed seeds.
 
         Raises:
             UserError: they are damaged.
@@ -147,7 +146,7 @@ class SharedPlay:
             return None
         with user_errors(_DAMAGED, prefix=f"{path} cannot be used; delete it: "):
             found = decode_sealed(_EvaluationDocument, _read(path), str(path))
-        _LOGGER.info("took the teacher's %d episodes from %s", len(found.returns), path)
+        _LOGGER.info("loaded the teacher's %d episodes from %s", len(found.returns), path)
         return PlayedEpisodes(
             returns=found.returns,
             steps=found.steps,
@@ -156,7 +155,7 @@ class SharedPlay:
         )
 
     def leave_evaluation(self, played: PlayedEpisodes) -> None:
-        """Leave the teacher's episodes for others, where evaluations have fixed seeds.
+        """Store the teacher's episodes for other runs, if evaluations have fixed seeds.
 
         Raises:
             UserError: no space, or no permission.

@@ -1,9 +1,10 @@
-"""Experiments for small environments: a teacher's play, a student and a budget of minutes.
+"""Experiments for small environments, with a budget of minutes.
 
-Made for vectors, as Gymnasium's LunarLander-v3 shows; of images, too, with `--student auto`. Every
-method has the same student and budget; tabula rasa gets the teacher's steps on top, as what the
-same play buys without a teacher. Batches, learning rate, replay ratio and target period are near
-those that stable-baselines3's zoo tuned for DQN on LunarLander-v2. Clocks are decisions.
+They suit vector observations, as in Gymnasium's LunarLander-v3, and images with `--student auto`.
+Every method has the same student and budget; tabula rasa gets the teacher's steps as well, to show
+what the same amount of play achieves without a teacher. Batch size, learning rate, replay ratio and
+target period are close to those tuned in stable-baselines3's zoo for DQN on LunarLander-v2. Clocks
+count decisions.
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ def _experiment(method: MethodConfig) -> ExperimentConfig:
         method=method,
         environment=EnvironmentConfig(name="gymnasium", game="CartPole-v1"),
         network=NetworkConfig(name="mlp", features=(256, 256)),
-        # Which one is the user's to say: none comes with this package.
+        # The user must name one: none ships with this package.
         teacher=TeacherChoice(checkpoint=None),
         teacher_steps=_TEACHER_STEPS,
         online_steps=_ONLINE_STEPS,

@@ -1,6 +1,6 @@
 """Telemetry of a role's process: log lines and a metrics page.
 
-Both start before the role: a process that waits for its peers has them, too.
+Both start before the role, so that a process waiting for its peers has them, too.
 """
 
 from __future__ import annotations
@@ -21,15 +21,14 @@ from services.shared.metrics import make_registry, serving_metrics
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Telemetry:
-    """How a role's process logs and shows its metrics.
+    """Logging and metrics of a role's process.
 
     Attributes:
-        metrics_port: TCP port of its Prometheus page; 0 takes a free one, None serves none.
-        metrics_host: Address that the page is served on; 0.0.0.0 lets other machines read it.
-        log_format: text, or json: one object a line. By default what RRL_LOG_FORMAT says, else
-            text.
-        run_name: Name of the run in log lines and on the page; by default what RRL_RUN_NAME says,
-            else that of the run's folder, where the role has it.
+        metrics_port: TCP port of its Prometheus page; 0 picks a free one, None serves no page.
+        metrics_host: Address that the page listens on; 0.0.0.0 admits other machines.
+        log_format: text, or json for one object per line; by default $RRL_LOG_FORMAT, else text.
+        run_name: Name of the run in log lines and on the page; by default $RRL_RUN_NAME, else the
+            name of the run's folder, if the role has it.
     """
 
     metrics_port: int | None = None
@@ -38,7 +37,7 @@ class Telemetry:
     run_name: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what is no port."""
+        """Refuse invalid ports."""
         check_ranges(self, "metrics_port", least=0, most=LARGEST_PORT)
 
 
@@ -51,14 +50,14 @@ def telemetry(
     Args:
         role: Kind of role, e.g. "actor".
         options: Format of the log, and port of the page.
-        run: Folder of the run; None where the role does not have it.
-        name: Of the process in log lines, e.g. "actor-1"; "" for the role.
+        run: Folder of the run; None if the role does not have it.
+        name: Name of the process in log lines, e.g. "actor-1"; "" for the role's name.
 
     Yields:
-        The registry that the page shows; the role adds its metrics.
+        The registry of the page, to which the role adds its metrics.
 
     Raises:
-        UserError: the page's port is taken, or an environment variable is not understood.
+        UserError: the page's port is in use, or an environment variable is invalid.
     """
     run_named = run_name(options, run)
     logger = setup_logging(name or role, run=run_named, log_format=options.log_format)
@@ -72,6 +71,6 @@ def telemetry(
 
 
 def run_name(options: Telemetry, run: Path | None) -> str | None:
-    """Name of a role's run; None where it is unknown."""
+    """Name of a role's run; None if unknown."""
     named = options.run_name or os.environ.get(RUN_NAME_VARIABLE)
     return named or (run.resolve().name if run is not None else None)

@@ -1,4 +1,4 @@
-"""The student of a run as the next teacher: its parameters, and a card of all that the run knows.
+"""The student of a run as the next teacher: its parameters, and a card of the run's facts.
 
 RUN/config.json                what was played, with which method and network
 RUN/provenance.json            parents, commands, code, hardware
@@ -48,16 +48,16 @@ from services.shared.locks import LEARNER_LOCK, is_locked
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainedStudent:
-    """What a run has made so far, and all that is known of it.
+    """The student of a run, and the run's facts.
 
     Attributes:
-        name: What it is called.
+        name: Name of the student.
         config: How it was trained.
-        found: What the run found out at its start.
-        spec: Of the environment it plays.
-        provenance: Where the run comes from.
-        checkpoint: The run's newest.
-        state: What that holds.
+        found: Facts that the run determined at its start.
+        spec: Spec of the environment it plays.
+        provenance: Provenance of the run.
+        checkpoint: The run's newest checkpoint.
+        state: Content of the checkpoint.
         records: Evaluations of the run.
     """
 
@@ -72,11 +72,11 @@ class TrainedStudent:
 
     @property
     def progress(self) -> Progress:
-        """Where the run stood at the checkpoint."""
+        """The run's progress at the checkpoint."""
         return self.checkpoint.record.progress
 
     def sessions(self, field: str) -> str:
-        """What its sessions note of one kind: the different ones, in their order."""
+        """The distinct values of one field of its sessions, in order."""
         return "; ".join(dict.fromkeys(getattr(one, field) for one in self.provenance.sessions))
 
     @functools.cached_property
@@ -87,10 +87,10 @@ class TrainedStudent:
 
     @property
     def training(self) -> TrainingState:
-        """What an agent of Dopamine's would train on from."""
+        """The state from which a Dopamine agent would continue training."""
         adam: Any = self.state.opt_state
         if make_recipe(self.config.method).q_learning.optimiser.name != "adam":
-            # Dopamine's agents continue with Adam, which has seen no gradient of this student.
+            # Dopamine's agents continue with a fresh Adam.
             adam = initial_train_state(self.state.params, OptimiserConfig()).opt_state
         adam = jax.device_get(adam)
         return TrainingState(
@@ -104,32 +104,32 @@ class TrainedStudent:
 
 
 def default_name(run: Path) -> str:
-    """What the student of a run is called by default: its method and its folder.
+    """The default name of a run's student: its method and its folder.
 
     Raises:
-        UserError: it is no run's folder.
+        UserError: it is not a run's folder.
     """
     _, found = read_experiment(run)
     return f"{found.method}-{run.resolve().name}"
 
 
 def read_student(run: Path, name: str, number: int | None = None) -> TrainedStudent:
-    """Read the student of a run that is finished or stopped.
+    """Read the student of a finished or stopped run.
 
     Args:
         run: The run's folder; nothing in it is changed.
-        name: What the student is to be called.
-        number: Of its checkpoint; the newest when None.
+        name: Name for the student.
+        number: Number of the checkpoint; None for the newest.
 
     Raises:
-        UserError: it is no run, is being trained, has no checkpoint yet, is damaged, or was made by
-            a version that did not note where runs come from.
+        UserError: it is not a run, is still training, has no checkpoint yet, is damaged, or was
+            made by a version that did not record provenance.
     """
     config, found = read_experiment(run)
     lock = run / LEARNER_LOCK
-    # Looking at a lock that is not there would make it.
+    # `is_locked` would create a missing lock file.
     if lock.exists() and is_locked(lock):
-        raise UserError(f"{run} is being trained; wait for its end, or stop it first")
+        raise UserError(f"{run} is still training; wait until it ends, or stop it first")
     there = checkpoints_of(run).numbers()
     others = () if number is None else [other for other in there if other != number]
     checkpoint = newest_checkpoint(run, unusable=others)
@@ -197,7 +197,7 @@ def _card(run: TrainedStudent, params: Params) -> TeacherCard:
 
 
 def _action_meanings(spec: EnvironmentSpec, parents: Sequence[Parent]) -> tuple[str, ...]:
-    """A parent's: it plays the same game, by the same actions."""
+    """The action meanings of a parent, which plays the same game with the same actions."""
     known = (parent.card.action_meanings for parent in parents)
     return next((names for names in known if len(names) == spec.num_actions), ())
 
@@ -206,7 +206,7 @@ def _made(run: TrainedStudent) -> str:
     progress, stage = run.progress, run.progress.stage
     state = f"stopped in its {stage.name.lower().replace('_', ' ')} stage"
     data = run.found.teacher.data_fingerprint
-    # Who recorded them is a parent, where it is known; that they were recorded is never silent.
+    # The recording agent is a parent, if known; that data was recorded is always stated.
     source = "" if data is None else f"; its teacher's table holds recorded data {data[:16]}"
     settings = (
         f"{name.rpartition('.')[2]} {value}"
@@ -221,7 +221,7 @@ def _made(run: TrainedStudent) -> str:
 
 
 def _student_score(run: TrainedStudent) -> EvaluationScore | None:
-    """That of the very weights where they were evaluated, else the newest before them."""
+    """The score of these weights if they were evaluated, else the newest score before them."""
     updates = run.progress.learner_updates
     students = (record for record in run.records if record.player == "student")
     played = [record for record in students if record.learner_updates <= updates]
@@ -239,7 +239,7 @@ def _student_score(run: TrainedStudent) -> EvaluationScore | None:
 
 
 def _scored(parent: Parent, run: TrainedStudent) -> Parent:
-    """A teacher whose card has no score gets the one that the run has measured."""
+    """Give a teacher whose card has no score the one that the run measured."""
     played = [record for record in run.records if record.player == "teacher"]
     if parent.card.score is not None or "teacher" not in parent.relations or not played:
         return parent

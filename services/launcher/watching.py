@@ -1,4 +1,4 @@
-"""What a run's learner says of it, asked now and then until the run's end."""
+"""Polls the learner of a run until the run ends."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from services.learner.client import LearnerClient, LearnerUnavailable
 from services.learner.v1.learner_pb2 import STAGE_FINISHED, GetProgressResponse
 
 Answer: TypeAlias = GetProgressResponse
-"""What the learner says of a run: clocks, targets, rates and losses."""
+"""The learner's progress: clocks, targets, rates and losses."""
 
 FIRST_PERIOD_SECONDS = 0.25
 
@@ -24,18 +24,17 @@ def watch(
     period_seconds: float,
     on_wait: Callable[[], None] = lambda: None,
 ) -> bool:
-    """Ask the learner until the run is finished or over.
+    """Poll the learner until the run is finished or has ended.
 
     Args:
-        learner: Its "host:port"; it may not answer yet.
+        learner: Its "host:port"; it need not answer yet.
         is_over: Whether the run has ended otherwise.
         on_answer: Called with each answer.
-        period_seconds: Time between two questions; at most `FIRST_PERIOD_SECONDS` until the first
-            answer.
-        on_wait: Called before each question until the first answer.
+        period_seconds: Time between polls; at most `FIRST_PERIOD_SECONDS` until the first answer.
+        on_wait: Called before each poll until the first answer.
 
     Returns:
-        Whether the run is finished: a checkpoint holds its end.
+        Whether the run is finished: a checkpoint holds its final state.
     """
     has_answered, period = False, min(period_seconds, FIRST_PERIOD_SECONDS)
     with contextlib.ExitStack() as connection:
@@ -43,8 +42,8 @@ def watch(
         while not is_over():
             if not has_answered:
                 on_wait()
-                # A client of its own for each question: one that has found no server waits longer
-                # and longer before it looks again.
+                # A new client for each poll: one that has found no server backs off longer and
+                # longer.
                 connection.close()
                 client = None
             client = client or connection.enter_context(contextlib.closing(LearnerClient(learner)))

@@ -93,7 +93,7 @@ def assert_not_behind(progress: Progress, checkpoint: RunCheckpoint) -> None:
 
 def assert_goes_on_from(run: CatchRun, checkpoint: RunCheckpoint) -> None:
     """Scrape at a session that has just started: log, replay and progress."""
-    run.wait_until(lambda: f"going on with {run.folder}" in run.out)
+    run.wait_until(lambda: f"resuming {run.folder}" in run.out)
     run.wait_until(lambda: "resuming from" in run.log("learner"))
     found = re.search(r"resuming from \S*/(\d+): (\w+), (\d+) updates", run.log("learner"))
     assert found is not None
@@ -207,7 +207,7 @@ def test_a_learner_that_is_killed_while_the_run_is_stopped_ends_it_with_what_is_
     learner.kill()
     assert run.wait() == 2
     updates = newest(run).record.progress.learner_updates
-    assert f"ended before it had saved: updates {updates + 1:,} to " in run.err
+    assert f"ended before it could save: updates {updates + 1:,} to " in run.err
 
 
 def assert_reported(run: CatchRun) -> None:

@@ -1,6 +1,6 @@
 """Launchpad without its native RPC library, which is bound to CPython 3.10: import it from here.
 
-The processes it starts run Launchpad's own script, which imports Launchpad before any code of ours:
+Processes that Launchpad starts run its own script, which imports Launchpad before any of our code:
 `PROCESS_ENVIRONMENT` lets them find the stand-in.
 """
 
@@ -15,7 +15,7 @@ _FOLDER = str(Path(__file__).parent)
 PROCESS_ENVIRONMENT = {
     "PYTHONPATH": os.pathsep.join(filter(None, (_FOLDER, os.environ.get("PYTHONPATH"))))
 }
-"""What a process of Launchpad needs in its environment."""
+"""Environment variables for processes that Launchpad starts."""
 
 if _FOLDER not in sys.path:
     sys.path.insert(0, _FOLDER)

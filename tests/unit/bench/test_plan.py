@@ -98,7 +98,7 @@ def test_a_teacher_is_scored_as_its_students_are() -> None:
     ("found", "given", "message"),
     [
         ('method = "qdagger"', 'method = "qdager"', "'qdager' is no method; near it: qdagger, "),
-        ('"minatar_dqn"', '"minatar_dqm"', "'minatar_dqm' is no student; use minatar_dqn"),
+        ('"minatar_dqn"', '"minatar_dqm"', "'minatar_dqm' is not a student; use minatar_dqn"),
         ('label = "QDagger"', 'preset = "papre"', "no preset of qdagger; near it: paper"),
         (
             'label = "QDagger"',

@@ -163,8 +163,8 @@ KEPT = "is named after its student .* give the method instead"
         ("dager", r"'dager' is no method .*dagger.*; (?s:.*)tabula_rasa"),
         ("qdagger_rainbo", "'qdagger_rainbo' is no method .*qdagger_rainbow"),
         ("qdagger --preset fast", "'fast' is no preset of qdagger; use paper, demo"),
-        ("qdagger --student rainbo", "'rainbo' is no student; use rainbow"),
-        ("qdagger --student x", "'x' is no student; use dqn or double_dqn"),
+        ("qdagger --student rainbo", "'rainbo' is not a student; use rainbow"),
+        ("qdagger --student x", "'x' is not a student; use dqn or double_dqn"),
         ("qdagger --num-actors=0", "num_actors is 0; use a number at least 1"),
     ],
 )

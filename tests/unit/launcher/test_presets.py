@@ -252,7 +252,7 @@ def test_a_student_is_put_into_any_preset(name: str) -> None:
 
 
 def test_an_unknown_student_is_refused_with_the_nearest_ones() -> None:
-    with pytest.raises(UserError, match="'rainbows' is no student; use rainbow"):
+    with pytest.raises(UserError, match="'rainbows' is not a student; use rainbow"):
         with_student(PRESETS["qdagger"][PAPER], "rainbows")
 
 

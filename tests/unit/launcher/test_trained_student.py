@@ -203,7 +203,10 @@ def test_a_run_that_is_being_trained_is_left_alone(
     run: Path, checkpoint: Callable[[Progress], None]
 ) -> None:
     checkpoint(STOPPED)
-    with locked(run / LEARNER_LOCK), pytest.raises(UserError, match="is being trained; wait for"):
+    with (
+        locked(run / LEARNER_LOCK),
+        pytest.raises(UserError, match="still training; wait until"),
+    ):
         read_student(run, "s")
 
 

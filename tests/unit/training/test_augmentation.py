@@ -72,7 +72,7 @@ def test_without_settings_states_stay_what_they_are() -> None:
 
 def test_shifting_vectors_is_refused_with_advice() -> None:
     student = StudentConfig(random_shift=4)
-    with pytest.raises(ValueError, match=r"shape \(4, 1\) are no images; set it to 0"):
+    with pytest.raises(ValueError, match=r"shape \(4, 1\) are not images; set it to 0"):
         check_shiftable(student, (4, 1))
     with pytest.raises(ValueError, match="set it to 0"):
         augmented(jnp.zeros((2, 4, 1)), student, jax.random.key(0))

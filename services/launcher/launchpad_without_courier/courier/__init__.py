@@ -1,7 +1,7 @@
 """Stands in for Launchpad's RPC library, which is bound to CPython 3.10 and never used here.
 
-`import launchpad` imports it without asking. Addresses and processes, which we do use, need none of
-it; our roles talk typed protobuf over gRPC.
+`import launchpad` always imports it. The parts we use, addresses and processes, do not need it; our
+roles use typed protobuf over gRPC.
 """
 
 from typing import Any, NoReturn

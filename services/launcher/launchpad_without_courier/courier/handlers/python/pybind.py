@@ -1,1 +1,1 @@
-"""What Launchpad imports of Courier's handlers; see the package's docstring."""
+"""The part of Courier's handlers that Launchpad imports; see the package's docstring."""
