@@ -11,8 +11,8 @@ from services.shared.security.server import SecurityConfig
 
 DEFAULT_MAX_BATCH_ROWS = 128
 DEFAULT_BUCKETS = (1, 2, 4, 8, 16, 32, 64, DEFAULT_MAX_BATCH_ROWS)
-"""Compiled batch sizes. Eight programs take a few seconds to compile; with powers of two the
-waste of any number of rows stays small, whatever the device."""
+"""Compiled batch sizes. Eight programs take a few seconds to compile, and powers of two keep the
+padding small for any number of rows."""
 
 BACKENDS = ("auto", "jax", "onnx")
 DTYPES = ("float32", "bfloat16")
@@ -22,16 +22,16 @@ _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BatchingConfig:
-    """How queued rows become batches.
+    """Batch sizes and queue limits.
 
     Attributes:
-        buckets: Batch sizes in rows that are compiled, ascending; a batch is padded to one. A
-            request has at most as many rows as the largest.
-        max_queue_rows: Most rows waiting at once; beyond it requests are refused. 4,096 Atari
-            states are 116 MB and about two seconds of work for two CPU cores.
-        max_queue_bytes: Most bytes of observations waiting at once.
-        longest_wait_seconds: Deadline of requests whose caller set none or a later one.
-        stream_credit_rows: Rows one stream may have under way.
+        buckets: Compiled batch sizes in rows, ascending; batches are padded to one of them. The
+            largest also limits the rows of a request.
+        max_queue_rows: Most rows in the queue; requests beyond it are refused. 4,096 Atari states
+            are 116 MB and about two seconds of work for two CPU cores.
+        max_queue_bytes: Most bytes of observations in the queue.
+        longest_wait_seconds: Longest deadline, in seconds; also applies to requests without one.
+        stream_credit_rows: Most rows in flight on one stream.
     """
 
     buckets: tuple[int, ...] = DEFAULT_BUCKETS
@@ -63,8 +63,8 @@ class ModelConfig:
     """One teacher to serve, of any kind.
 
     Attributes:
-        reference: Which teacher, as `services.library.door.open_reference` takes it.
-        name: Name on the server; several checkpoints of one name become its versions 1, 2, ...
+        reference: The teacher, as for `services.library.door.open_reference`.
+        name: Name on the server; several checkpoints with one name become versions 1, 2, ...
     """
 
     reference: str
@@ -81,25 +81,26 @@ class ModelConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ServiceConfig:
-    """How the service listens, computes, renews its weights and ends.
+    """Addresses, backend, reloading and shutdown of the service.
 
     Attributes:
-        host: Address to listen on; 0.0.0.0 lets other machines ask.
-        port: TCP port; 0 takes a free one.
-        unix_socket: Path of a Unix socket that serves gRPC, too.
-        shared_memory: Read observations from memory that clients on this host share; they offer
-            it by themselves.
-        metrics_port: TCP port of the Prometheus page; 0 takes a free one, None serves none.
-        metrics_host: Address that the page is served on; 0.0.0.0 lets other machines read it.
-        backend: jax, onnx (ONNX Runtime, on the CPU), or auto: the faster one, measured at start.
+        host: Address to listen on; 0.0.0.0 admits other machines.
+        port: TCP port; 0 picks a free one.
+        unix_socket: Path of a Unix socket to also serve gRPC on.
+        shared_memory: Read observations from memory that clients on this host share; our clients
+            offer it automatically.
+        metrics_port: TCP port of the Prometheus page; 0 picks a free one, None serves no page.
+        metrics_host: Address that the page listens on; 0.0.0.0 admits other machines.
+        backend: jax, onnx (ONNX Runtime, on the CPU), or auto, which measures both at the start and
+            takes the faster one.
         dtype: float32, or bfloat16 (jax only; for GPUs).
-        reload_seconds: How often to look for new weights of every checkpoint; by default only when
-            SIGHUP comes.
-        kept_versions: Versions of a reloaded model that stay for requests that pin them.
-        lame_duck_seconds: How long requests are still taken after SIGTERM, while health says
-            NOT_SERVING already.
-        connection_age_seconds: Age at which clients are asked to reconnect, so that replicas
-            that came later get their share; by default never.
+        reload_seconds: Seconds between checks of every checkpoint for new weights; by default only
+            SIGHUP triggers a check.
+        kept_versions: Versions of a reloaded model to keep for requests that pin them.
+        lame_duck_seconds: Seconds to accept requests after SIGTERM, while health already says
+            NOT_SERVING.
+        connection_age_seconds: Age, in seconds, at which clients are asked to reconnect, so that
+            new replicas get their share of the load; by default never.
     """
 
     host: str = "127.0.0.1"
@@ -118,12 +119,12 @@ class ServiceConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TeacherConfig(ServiceConfig):
-    """One teacher service; further attributes are those of `ServiceConfig`.
+    """Config of a teacher service; further attributes as in `ServiceConfig`.
 
     Attributes:
-        models: What is served; the first one answers requests that name no model.
-        batching: How queued rows become batches.
-        security: Encryption and tokens.
+        models: The models; the first one answers requests that name no model.
+        batching: Batch sizes and queue limits.
+        security: TLS and tokens.
     """
 
     models: tuple[ModelConfig, ...]
@@ -151,7 +152,7 @@ class TeacherConfig(ServiceConfig):
 
 
 def buckets_up_to(max_batch_rows: int) -> tuple[int, ...]:
-    """Batch sizes for batches of at most so many rows: powers of two, and the largest itself.
+    """Batch sizes up to a largest one: powers of two, and the largest itself.
 
     Raises:
         ValueError: It is below 1.

@@ -1,11 +1,10 @@
-"""The models of this process: who answers which query.
+"""The models of this process, and which version answers a query.
 
     name ──▶ versions, newest last ──▶ queue of the batcher
 
-A query that pins nothing goes to the newest version at the moment it comes; one that pins a version
-goes to that one as long as it is kept. A new version takes over between two batches: it is compiled
-before it is added, queries that wait for the old one are still answered by the old one, and no
-answer holds rows of two.
+A query goes to the version that is newest when it arrives, or to the version it pins, as long as
+that is kept. A new version takes over between batches: it is compiled before it is added, the old
+one still answers the queries that wait for it, and no answer mixes versions.
 """
 
 from __future__ import annotations
@@ -53,14 +52,15 @@ class Engine:
         host_id: str,
         device_threads: int = 1,
     ) -> None:
-        """Without models; refuse everything until `open`.
+        """Start without models; refuse everything until `open`.
 
         Args:
             batching: Limits of requests and the queue.
-            max_message_bytes: Largest message of the wire, for descriptions.
-            metrics: What is counted in; gets its views of the engine here.
-            kept_versions: Versions of a model that stay when newer ones come.
-            host_id: Where clients may share memory with this process; empty for nowhere.
+            max_message_bytes: Largest message on the wire, for descriptions.
+            metrics: The service's metrics; get their callbacks into the engine here.
+            kept_versions: Versions of a model to keep when newer ones arrive.
+            host_id: Identifies the host whose clients may share memory with this process; empty for
+                none.
             device_threads: Batches computed side by side.
         """
         self._batching = batching
@@ -82,15 +82,15 @@ class Engine:
         metrics.queue_bytes = lambda: self._batcher.queued_bytes
 
     def add_version(self, model: str, policy: Policy, plan: BucketPlan) -> TeacherDescription:
-        """Answer with a warm policy from now on; the oldest version beyond those kept retires.
+        """Serve a warm policy from now on; the oldest version beyond those kept retires.
 
         Args:
-            model: Name on the server; new ones are added.
+            model: Name on the server; an unknown one is added.
             policy: Compiled for every size of the plan.
             plan: Its batch sizes.
 
         Returns:
-            What is said of it.
+            Its description.
         """
         with self._changing:
             versions = self._models.get(model, ())
@@ -110,7 +110,7 @@ class Engine:
         return description
 
     def newest(self, model: str) -> tuple[TeacherDescription, BucketPlan]:
-        """What the newest version of a model is, and its plan.
+        """The newest version of a model: description and plan.
 
         Raises:
             Refusal: NOT_FOUND.
@@ -119,24 +119,24 @@ class Engine:
         return version.description, version.queue.plan
 
     def open(self) -> None:
-        """Answer from now on."""
+        """Accept queries from now on."""
         self._refusing = None
 
     def refuse(self) -> None:
-        """Refuse what is new with UNAVAILABLE; what waits is still answered."""
+        """Refuse new queries with UNAVAILABLE; waiting ones are still answered."""
         self._refusing = "draining"
 
     def close(self, grace_seconds: float) -> None:
-        """Refuse what is new, answer what waits, and end the device thread.
+        """Refuse new queries, answer waiting ones, and end the device threads.
 
         Args:
-            grace_seconds: After this, what still waits is refused.
+            grace_seconds: After this, waiting queries are refused.
         """
         self.refuse()
         self._batcher.close(grace_seconds)
 
     def describe(self, model: str = "", version: str = "") -> TeacherDescription:
-        """What a model takes and gives.
+        """Describe a model's inputs and outputs.
 
         Args:
             model: Its name; empty for the only or first one.
@@ -158,7 +158,7 @@ class Engine:
         return self._descriptions()
 
     def submit(self, query: Query, model: str = "", version: str = "") -> None:
-        """Queue a query; its sink is called when it is settled.
+        """Queue a query; its sink is notified when it is settled.
 
         Raises:
             Refusal: NOT_FOUND, FAILED_PRECONDITION (the pinned version is not served),
@@ -170,7 +170,7 @@ class Engine:
         try:
             self._batcher.submit(query, self._find(model, version).queue)
         except Refusal as refusal:
-            # Replaced between being found and being asked: its successor answers.
+            # Replaced since it was looked up: its successor answers.
             if version or refusal.code is not RefusalCode.FAILED_PRECONDITION:
                 raise
             self._batcher.submit(query, self._find(model, version).queue)
@@ -214,7 +214,7 @@ class Engine:
             backend=policy.backend,
             max_message_bytes=self._max_message_bytes,
             host_id=self._host_id,
-            # A larger one would be refused where it arrives; without it, the fields above remain.
+            # The client would refuse a larger message; without the card, the fields above remain.
             card=info.card if len(info.card.encode()) <= MAX_CARD_BYTES else "",
         )
 

@@ -1,4 +1,4 @@
-"""A teacher that answers in the caller's thread, for a run whose roles share one process."""
+"""A teacher in the caller's thread, for a run in one process."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from services.teacher.policies.interface import Policy
 from services.teacher.policies.loading import load_policy
 
 _MOST_ROWS = 128
-"""Rows of the largest batch that is worth asking for at once."""
+"""Rows of the largest worthwhile batch."""
 
 
 class TeacherInProcess:
-    """One policy, asked as `TeacherClient` is.
+    """One policy, with the interface of `TeacherClient`.
 
     Args:
-        reference: Which teacher, as `services.library.door.open_reference` takes it.
+        reference: The teacher, as for `services.library.door.open_reference`.
 
     Attributes:
-        described: What it is.
+        described: Description of the teacher.
 
     Raises:
-        UserError: there is no such teacher, or it cannot be used; says what to do.
+        UserError: there is no such teacher, or it cannot be used.
     """
 
     def __init__(self, reference: str) -> None:
-        # Choosing between backends takes longer than a short run gains by it.
+        # Choosing a backend takes longer than a short run gains from it.
         self._policy: Policy = load_policy(reference, backend="jax", buckets=(_MOST_ROWS,))
         info = self._policy.info
         self.described = TeacherDescription(
@@ -59,13 +59,13 @@ class TeacherInProcess:
             ) from error
 
     def evaluate(self, observations: NDArray[Any]) -> TeacherAnswer:
-        """As `TeacherClient.evaluate`; raises as `scores`."""
+        """Like `TeacherClient.evaluate`; raises like `scores`."""
         return TeacherAnswer(
             action_values=self.scores(observations), teacher_version=self.described.teacher_version
         )
 
     def evaluate_future(self, observations: NDArray[Any]) -> Future[TeacherAnswer]:
-        """As `TeacherClient.evaluate_future`, already answered; raises as `scores`."""
+        """Like `TeacherClient.evaluate_future`, already answered; raises like `scores`."""
         answered: Future[TeacherAnswer] = Future()
         answered.set_result(self.evaluate(observations))
         return answered

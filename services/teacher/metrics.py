@@ -1,8 +1,8 @@
-"""What a teacher service counts, for Prometheus.
+"""Prometheus metrics of a teacher service.
 
-Counting one query must cost next to nothing beside answering it, so the hot counts are plain
-numbers behind one lock per model, taken once per batch; Prometheus's own objects are made of them
-when somebody asks for the page.
+Counting a query must cost little compared with answering it, so the hot counts are plain numbers
+behind one lock per model, taken once per batch. Prometheus objects are made from them when the page
+is requested.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from services.shared.metrics import counter, counters, gauge, gauges
 from services.teacher.batching.query import Query
 
 CODES = ("OK", *(code.name for code in RefusalCode))
-"""All values of the label `code`: gRPC's names of how a query ended."""
+"""All values of the label `code`: gRPC status names."""
 
 REJECTIONS = ("full", "too_late", "credit", "invalid")
 """All values of the label `reason` of rejected queries."""
@@ -52,7 +52,7 @@ class HistogramCounts:
         self._sum += value
 
     def add_to(self, family: HistogramMetricFamily, labels: Sequence[str]) -> None:
-        """Add what was counted to a family of Prometheus's."""
+        """Add the counts to a Prometheus family."""
         buckets, total = [], 0
         for bound, count in zip((*self._bounds, float("inf")), self._counts, strict=True):
             total += count
@@ -61,7 +61,7 @@ class HistogramCounts:
 
 
 class ModelStats:
-    """What is counted of one model; every method may be called from any thread."""
+    """Counts of one model; methods may be called from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -75,20 +75,20 @@ class ModelStats:
         self.padding_rows = 0
 
     def refused(self, priority: Priority, code: RefusalCode, reason: str | None = None) -> None:
-        """Count a query that was refused at once, with one of `REJECTIONS` where one fits."""
+        """Count a query that was refused at once, with one of `REJECTIONS` if one fits."""
         with self._lock:
             self.ended[priority, code.name] += 1
             if reason is not None:
                 self.rejections[priority, reason] += 1
 
     def taken(self, queries: Iterable[Query], now: float) -> None:
-        """Count the waits of queries that are on their way to the device."""
+        """Count the waiting times of queries that go to the device."""
         with self._lock:
             for query in queries:
                 self.wait[query.priority].observe(now - query.queued_at)
 
     def settled(self, queries: Iterable[Query], now: float) -> None:
-        """Count queries that are answered or refused after having been queued."""
+        """Count queued queries that are answered or refused."""
         with self._lock:
             for query in queries:
                 self.latency[query.priority].observe(now - query.queued_at)
@@ -99,7 +99,7 @@ class ModelStats:
                     self.ended[query.priority, query.refusal.code.name] += 1
 
     def batch_ended(self, rows: int, padding_rows: int, seconds: float) -> None:
-        """Count a batch of `rows` real and `padding_rows` further rows on the device."""
+        """Count a batch of `rows` real and `padding_rows` padding rows on the device."""
         with self._lock:
             self.batch_rows.observe(rows)
             self.padding_rows += padding_rows
@@ -107,7 +107,7 @@ class ModelStats:
 
 
 class TeacherMetrics(Collector):
-    """All counts of one service; made into a page when asked."""
+    """All metrics of one service, collected when the page is requested."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         """Register on `registry`, which must hold no other teacher's metrics."""
@@ -118,19 +118,19 @@ class TeacherMetrics(Collector):
         self._lock = threading.Lock()
         self.serving = False
         self.versions: Callable[[], Iterable[TeacherDescription]] = lambda: ()
-        """Asked for the versions served now."""
+        """Returns the versions served now."""
         self.queue_rows: Callable[[], dict[str, Sequence[int]]] = dict
-        """Asked for the rows that wait, by model and priority."""
+        """Returns the waiting rows, by model and priority."""
         self.queue_bytes: Callable[[], int] = int
-        """Asked for the bytes that wait."""
+        """Returns the waiting bytes."""
         self.memories: Callable[[], int] = int
-        """Asked for the streams whose clients share memory."""
+        """Returns the number of streams whose clients share memory."""
         self.compilations: Callable[[], int] = int
-        """Asked for the compilations since readiness."""
+        """Returns the number of compilations since readiness."""
         registry.register(self)
 
     def model(self, name: str) -> ModelStats:
-        """The counts of a model, new ones at the first time."""
+        """The counts of a model, created on first use."""
         with self._lock:
             return self._models.setdefault(name, ModelStats())
 
@@ -140,7 +140,7 @@ class TeacherMetrics(Collector):
             self._reloads[model, result] += 1
 
     def streams_changed(self, change: int) -> None:
-        """Count a stream that came (1) or went (-1)."""
+        """Count a stream that opened (1) or closed (-1)."""
         with self._lock:
             self._streams += change
 
@@ -166,7 +166,7 @@ class TeacherMetrics(Collector):
         )
         with self._lock:
             models = dict(self._models)
-            # Prometheus sees a counter rise only if it has seen the 0 before.
+            # Prometheus sees an increase only if it has seen the 0 before.
             reloads = {(model, result): 0 for model in models for result in RELOADS}
             reloads |= self._reloads
         yield counters("rrl_teacher_reloads", "Reloads of weights.", ("model", "result"), reloads)

@@ -1,7 +1,7 @@
-"""New weights of served models: noticed, loaded, checked, warmed up and swapped in.
+"""Reloads served models: detects new weights, loads, checks, warms up and swaps them in.
 
-A checkpoint that cannot be read, or takes other observations than its model, changes nothing: the
-version that serves stays, and the log says what is wrong.
+If a checkpoint cannot be read, or takes other observations than its model, the present version
+keeps serving, and the log says what is wrong.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ _LOG = logging.getLogger(__name__)
 _MOST_FILES = 10_000
 
 Fingerprint = frozenset[tuple[str, int, int]]
-"""Name, size and time of change of every file of a checkpoint."""
+"""Name, size and modification time of every file of a checkpoint."""
 
 
 class Reloader:
-    """Watches the checkpoints of a service; one thread."""
+    """Watches the checkpoints of a service, in one thread."""
 
     def __init__(
         self,
@@ -47,12 +47,12 @@ class Reloader:
         """Remember the checkpoints as they are now; `start` begins to watch.
 
         Args:
-            engine: Where new versions go.
-            models: What is served; of several checkpoints of one name the last is watched.
+            engine: Gets the new versions.
+            models: The served models; of several checkpoints with one name, the last is watched.
             load: Loads a model for a backend ("jax", "onnx" or "auto").
-            metrics: What reloads are counted in.
+            metrics: Metrics of reloads.
             buckets: Batch sizes to compile.
-            period_seconds: How often to look; None only when asked.
+            period_seconds: Seconds between checks; None for checks only on request.
         """
         self._engine = engine
         self._models = {model.name: model for model in models}
@@ -63,7 +63,7 @@ class Reloader:
         self._seen: dict[str, Fingerprint | None] = {
             name: fingerprint(model.reference) for name, model in self._models.items()
         }
-        # Not an event: a handler may interrupt another one that holds the event's lock.
+        # Not an event: a signal handler may interrupt another one that holds the event's lock.
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="teacher-reloader", daemon=True)
@@ -73,13 +73,13 @@ class Reloader:
         self._thread.start()
 
     def look_now(self) -> None:
-        """Have every checkpoint read again soon, changed or not; safe in a signal handler."""
-        # Other than any fingerprint, even than that of what has no files.
+        """Request a reload of every checkpoint, changed or not; safe in a signal handler."""
+        # Differs from every fingerprint, even from that of a policy without files.
         self._seen = dict.fromkeys(self._models)
         self._wake.put(None)
 
     def stop(self) -> None:
-        """End the thread, after the reload it is at."""
+        """End the thread, after the current reload."""
         self._stopping = True
         self._wake.put(None)
         if self._thread.is_alive():
@@ -97,14 +97,14 @@ class Reloader:
     def _wait(self) -> None:
         with contextlib.suppress(queue.Empty):
             self._wake.get(timeout=self._period_seconds)
-            # One look answers all who asked for one.
+            # One check serves all requests so far.
             while True:
                 self._wake.get_nowait()
 
     def _reload(self, model: ModelConfig) -> None:
         try:
             description, plan = self._engine.newest(model.name)
-            # Of an ensemble's members some may be computed by one, some by the other.
+            # An ensemble's members may use different backends.
             by_onnx = "onnx" in description.backend and "jax" not in description.backend
             policy = self._load(model, "onnx" if by_onnx else "jax")
             if policy.info.version == description.teacher_version:
@@ -112,11 +112,11 @@ class Reloader:
             _check_fits(policy.info.spec, description.spec)
             for rows in self._buckets:
                 policy.evaluate(policy.info.spec.zeros(rows))
-            # The plan of the version before: its times were taken on a quieter machine.
+            # Use the old version's plan, whose times come from a quieter machine.
             added = self._engine.add_version(model.name, policy, plan)
         except Exception as error:
             self._metrics.reloaded(model.name, "failed")
-            _LOG.error("%s: not reloaded, the old weights still serve: %s", model.name, error)
+            _LOG.error("%s: not reloaded, the old weights keep serving: %s", model.name, error)
         else:
             self._metrics.reloaded(model.name, "ok")
             _LOG.info(
@@ -128,10 +128,9 @@ class Reloader:
 
 
 def fingerprint(reference: str) -> Fingerprint:
-    """What tells that the files of a checkpoint have changed; empty where there are none.
+    """Changes whenever the files of a checkpoint change; empty if there are none.
 
-    A Python policy has no files to look at: it is made again when SIGHUP asks for that. Those of
-    an ensemble are its members'.
+    A Python policy has no files: only SIGHUP rebuilds it. An ensemble's files are its members'.
     """
     ensemble = parse_ensemble(reference)
     if ensemble is not None:
@@ -140,7 +139,7 @@ def fingerprint(reference: str) -> Fingerprint:
         path = Path(locate(reference))
     except UserError:
         return frozenset()
-    # TensorFlow checkpoints may be named by what their files have in common.
+    # TensorFlow checkpoints may be named by the common prefix of their files.
     files = path.rglob("*") if path.is_dir() else path.parent.glob(f"{glob.escape(path.name)}*")
     found = []
     for file in itertools.islice(files, _MOST_FILES):

@@ -3,11 +3,10 @@
     policies ──▶ engine ──┬── gRPC (TCP, Unix socket): rrl.teacher.v1.Teacher, health, reflection
                           └── HTTP: Prometheus metrics
 
-Life: `start` binds the port and returns; health says NOT_SERVING while every batch size is compiled
-and timed, then SERVING; `stop` says NOT_SERVING again, still answers for the lame-duck time,
-refuses what is new with UNAVAILABLE, answers what is queued, and closes. gRPC's event loop runs in
-a thread of its own, the policies in others, so the object works in a main program as well as in
-somebody else's process.
+Life cycle: `start` binds the port and returns. Health says NOT_SERVING while every batch size is
+compiled and timed, then SERVING. `stop` sets NOT_SERVING, still accepts requests for the lame-duck
+time, then refuses new ones with UNAVAILABLE, answers queued ones, and closes. gRPC's event loop and
+the policies run in their own threads, so the object works in any process.
 """
 
 from __future__ import annotations
@@ -47,10 +46,10 @@ _LOG = logging.getLogger(__name__)
 _READY_POLL_SECONDS = 0.2
 _MESSAGE_OVERHEAD_BYTES = 64 * 1024
 LARGEST_MESSAGE_BYTES = 4 * 2**20
-"""gRPC's own default, 148 Atari states; larger queries come in pieces, as our clients send them.
+"""gRPC's own default, 148 Atari states; our clients split larger queries.
 
-Each caller that is half through a message takes this much memory: what many can take is to fit the
-machine. Beyond it gRPC refuses a message unread, with RESOURCE_EXHAUSTED."""
+Each caller in the middle of a message takes this much memory, and many of them must fit the
+machine. gRPC refuses larger messages unread, with RESOURCE_EXHAUSTED."""
 
 
 class Stopped(Exception):
@@ -58,7 +57,7 @@ class Stopped(Exception):
 
 
 class TeacherServer:
-    """Policies behind a gRPC port."""
+    """Serves policies on a gRPC port."""
 
     def __init__(
         self,
@@ -101,7 +100,7 @@ class TeacherServer:
 
     @property
     def description(self) -> TeacherDescription:
-        """What is served by default; after readiness."""
+        """Description of the default model; after readiness."""
         return self._engine.describe()
 
     @property
@@ -111,23 +110,23 @@ class TeacherServer:
 
     @property
     def address(self) -> str:
-        """The "host:port" listened on, after `start`."""
+        """The "host:port" that it listens on, after `start`."""
         return format_address(self._config.host, self._port)
 
     @property
     def metrics_port(self) -> int | None:
-        """TCP port of the metrics page after `start`; None when there is none."""
+        """TCP port of the metrics page, after `start`; None without one."""
         return None if self._metrics_server is None else self._metrics_server.port
 
     def start(self) -> int:
-        """Bind the ports, answer NOT_SERVING, and begin to warm up on another thread.
+        """Bind the ports, answer NOT_SERVING, and start to warm up in another thread.
 
         Returns:
             The TCP port of the service.
 
         Raises:
-            UserError: A port is taken, the host is not ours, or a credential is unusable; then
-                nothing is left running.
+            UserError: A port is in use, the host is not this machine, or a credential is unusable;
+                nothing is left running then.
         """
         config = self._config
         keep_large_buffers()
@@ -150,10 +149,10 @@ class TeacherServer:
         return self._port
 
     def run(self, stop: threading.Event, on_ready: Callable[[], None] = lambda: None) -> None:
-        """Serve from `start` on until `stop` is set; the caller stops the server.
+        """Start and serve until `stop` is set; the caller stops the server.
 
         Args:
-            stop: Ends it.
+            stop: Ends serving.
             on_ready: Called once it serves.
 
         Raises:
@@ -169,7 +168,7 @@ class TeacherServer:
 
     @property
     def failure(self) -> BaseException | None:
-        """Why it never served; None where it serves, still warms up, or was stopped."""
+        """Why it could not serve; None if it serves, still warms up, or was stopped."""
         if not self._ready.done() or self._ready.cancelled():
             return None
         return self._ready.exception()
@@ -179,7 +178,7 @@ class TeacherServer:
 
         Raises:
             TimeoutError: It took longer.
-            Stopped: `stop` came first.
+            Stopped: `stop` was called first.
             UserError: The policy failed while it warmed up.
         """
         try:
@@ -188,25 +187,24 @@ class TeacherServer:
             raise Stopped("the teacher was stopped while it warmed up") from error
         except concurrent.futures.TimeoutError as error:
             raise TimeoutError(
-                f"the teacher was not warm within {timeout_seconds} s; give it more time, or "
+                f"the teacher was not ready within {timeout_seconds} s; give it more time, or "
                 "fewer buckets"
             ) from error
 
     def reload(self) -> None:
-        """Look for new weights of every model soon; safe in a signal handler."""
+        """Request a check of every model for new weights; safe in a signal handler."""
         if self._reloader is not None:
             self._reloader.look_now()
 
     def wait(self, timeout_seconds: float | None = None) -> bool:
-        """Block until stopped; False when the time ran out first."""
+        """Block until stopped; False on timeout."""
         return self._stopped.wait(timeout_seconds)
 
     def stop(self, grace_seconds: float = 10.0) -> None:
         """Drain and close; a second call waits for the first.
 
         Args:
-            grace_seconds: How long queued requests may take to be answered, after the lame-duck
-                time.
+            grace_seconds: Seconds to answer queued requests, after the lame-duck time.
         """
         with self._stopping:
             if self._stopped.is_set():
@@ -234,7 +232,7 @@ class TeacherServer:
     def _warm_up(self) -> None:
         try:
             for model, policy in zip(self._config.models, self._policies, strict=True):
-                # A stop in the middle ends the warm-up after the batch size it is at.
+                # A stop ends the warm-up after the current batch size.
                 buckets = itertools.takewhile(
                     lambda _: not self._ready.cancelled(), self._config.batching.buckets
                 )
@@ -274,12 +272,12 @@ class TeacherServer:
 
 
 def build_teacher(config: TeacherConfig) -> TeacherServer:
-    """Load the policies and make their server; nothing listens yet.
+    """Load the policies and build their server; nothing listens yet.
 
     Raises:
-        UserError: A checkpoint is missing or unreadable, or the service could not listen anyway.
+        UserError: A checkpoint is missing or unreadable, or the service could not listen.
     """
-    # Before seconds go into comparing backends.
+    # Checked before spending seconds on comparing backends.
     _check_addresses(config)
 
     def load(model: ModelConfig, backend: str) -> Policy:

@@ -9,13 +9,13 @@ Data flow, with what each arrow can fail with:
 
 A `ModelQueue` belongs to one version of one model. All of them share the device threads, so
 priorities hold across models; the queries of one batch are of one version, so no answer mixes
-versions. A query is computed whole, in one batch. A GPU has one device thread; on CPUs a few small
-batches side by side come to more than one that all cores share.
+versions. A query is never split between batches. A GPU has one device thread; on CPUs a few small
+batches in parallel get more done than one that all cores share.
 
-The batcher is work-conserving: there is no waiting for more rows. Whatever is queued when the
-device becomes free runs at once, and while it runs the next queries gather; so the batch grows with
-the load by itself. A device thread never holds the lock while it computes, and callers never wait
-for it. Another thread refuses late queries in time, not when the batch before them ends.
+The batcher is work-conserving: it never waits for more rows. Whatever is queued when the device
+becomes free runs at once, and the next queries gather during that time, so batches grow with the
+load. A device thread never holds the lock while it computes, so callers never wait for it. A timer
+thread refuses late queries on time, not only when the batch before them ends.
 """
 
 from __future__ import annotations
@@ -40,28 +40,28 @@ from services.teacher.policies.interface import Policy
 
 _LOG = logging.getLogger(__name__)
 _LAST_BATCH_SECONDS = 10.0
-"""How long an end waits for the batch that is on the device; it cannot be called back."""
+"""How long a shutdown waits for the batch on the device, which cannot be cancelled."""
 _SHORTEST_RETRY_SECONDS = 0.02
 _LOOK_SECONDS = 0.001
-"""The whole queue is looked through at most this often."""
+"""Least time between scans of the whole queue."""
 _SLOWDOWN_SMOOTHING = 0.1
 _MOST_SLOWDOWN = 4.0
 _MIN_CONCURRENT_BATCH_ROWS = 16
-"""Rows that are worth a batch beside another one."""
+"""Fewest rows that are worth a batch in parallel with another."""
 
 
 class ModelQueue:
-    """One version of one model, and the queries that wait for it."""
+    """One version of one model, and its waiting queries."""
 
     def __init__(
         self, policy: Policy, plan: BucketPlan, stats: ModelStats, *, version: int = 1
     ) -> None:
-        """Make it; `Batcher.add` begins to serve it.
+        """Create the queue; `Batcher.add` begins to serve it.
 
         Args:
-            policy: What computes; called by the device threads only.
-            plan: Which batch size to run.
-            stats: What its batches and queries are counted in.
+            policy: The policy; called by the device threads only.
+            plan: The batch sizes to run.
+            stats: Metrics of its batches and queries.
             version: Number of the version, for answers.
         """
         self.policy = policy
@@ -71,9 +71,9 @@ class ModelQueue:
         self.parameters_hash = policy.info.version
         self.queues = PriorityQueues()
         self.retired = False
-        """Whether it takes no queries any more; the batcher's."""
+        """Whether it accepts no more queries; set by the batcher."""
         self.slowdown = 1.0
-        """How much longer batches take now than at warm-up, smoothed."""
+        """Duration of batches now relative to warm-up, smoothed."""
         self._staging: dict[int, NDArray[Any]] = {}
 
     def compute(self, queries: Sequence[Query]) -> None:
@@ -95,9 +95,9 @@ class ModelQueue:
         self.slowdown += _SLOWDOWN_SMOOTHING * (slowdown - self.slowdown)
 
     def _gather(self, queries: Sequence[Query], rows: int, size: int) -> NDArray[Any]:
-        """The rows of a batch in one array; what pads it is left over from before.
+        """The rows of a batch in one array; the padding is left over from earlier batches.
 
-        Each device thread has an array of its own.
+        Each device thread has its own array.
         """
         if len(queries) == 1 and rows == size:
             return queries[0].observations
@@ -110,10 +110,10 @@ class ModelQueue:
 
 
 class Batcher:
-    """Runs many queries through their policies, on threads of its own.
+    """Runs queries through their policies, on its own threads.
 
     Attributes:
-        queued_bytes: Bytes of observations that wait now.
+        queued_bytes: Bytes of waiting observations.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class Batcher:
         Args:
             max_queue_rows: Most rows waiting at once, over all models.
             max_queue_bytes: Most bytes of observations waiting at once.
-            device_threads: Batches computed side by side.
+            device_threads: Batches computed in parallel.
         """
         self._max_rows = max_queue_rows
         self._max_bytes = max_queue_bytes
@@ -154,10 +154,10 @@ class Batcher:
             self._set_models([*self._models, model])
 
     def remove(self, model: ModelQueue, timeout_seconds: float) -> bool:
-        """Stop serving a model that gets no new queries, once those that wait are settled.
+        """Stop serving a model that gets no new queries, once its waiting queries are settled.
 
         Returns:
-            False, and the model stays, when they are not within `timeout_seconds`.
+            False if they are not settled within `timeout_seconds`; the model then stays.
         """
         end = time.monotonic() + timeout_seconds
         while time.monotonic() < end:
@@ -181,7 +181,7 @@ class Batcher:
         try:
             with self._lock:
                 self._check_open(model)
-                # Not for every query of a flood: looking through the queue takes a while.
+                # Not for every query of a flood, because scanning the queue takes time.
                 if not self._has_room(query) and now >= self._look_again_at:
                     dead = self._drop_dead(now)
                     self._look_again_at = now + _LOOK_SECONDS
@@ -191,10 +191,10 @@ class Batcher:
             _settle(dead)
 
     def close(self, grace_seconds: float) -> None:
-        """Take nothing more, compute what is queued, and end the threads.
+        """Refuse new queries, compute the queued ones, and end the threads.
 
         Args:
-            grace_seconds: After this, whatever still waits is refused with UNAVAILABLE.
+            grace_seconds: After this, waiting queries are refused with UNAVAILABLE.
         """
         with self._lock:
             self._closed = True
@@ -219,7 +219,7 @@ class Batcher:
             try:
                 model.compute(queries)
             except Exception:
-                # The failure of these queries, not of the thread: the next ones may pass.
+                # These queries fail, but the thread continues: the next ones may succeed.
                 _LOG.exception("the policy failed on a batch")
                 reason = "the policy failed; see the teacher's log"
                 for query in queries:
@@ -227,16 +227,16 @@ class Batcher:
             with self._lock:
                 self._busy_until.pop(threading.get_ident())
             _settle(queries)
-            # Waiting for the next batch, nothing here must hold on to the last one's memory.
+            # Release the last batch's memory while waiting for the next one.
             del batch, model, queries
 
     def _next_batch(self, mine: threading.Condition) -> tuple[ModelQueue, list[Query]] | None:
-        """Wait for queries; those to run now, or None at the end."""
+        """Wait for queries; returns those to run now, or None at the end."""
         while True:
             with self._lock:
                 while not self._should_start_batch():
                     if self._closed and not any(self._rows):
-                        # One that found too few rows for a batch of its own is woken by this alone.
+                        # Only this wakes a thread that found too few rows for its own batch.
                         self._wake_device()
                         return None
                     self._idle.append(mine)
@@ -250,11 +250,11 @@ class Batcher:
                 return model, queries
 
     def _take_batch(self, now: float) -> tuple[ModelQueue, list[Query], list[Query]]:
-        """The queries to run now, and those of their model that are dead."""
+        """The queries to run now, and the dead queries of their model."""
         priority: Priority | None = self._shares.next_priority(self._rows)
         assert priority is not None, "rows wait"
         model, head = _oldest(self._models, priority)
-        # The priority that leads sets the size; what would be padding is given to the others.
+        # The leading priority sets the size; the others fill what would be padding.
         room = max(model.plan.next_bucket(self._rows_beside_others(model, priority)), head.rows)
         queries: list[Query] = []
         dead: list[Query] = []
@@ -278,7 +278,7 @@ class Batcher:
         return model, queries, dead
 
     def _rows_beside_others(self, model: ModelQueue, priority: Priority) -> int:
-        """The rows of a priority that this device thread should take, others being idle."""
+        """The rows of a priority that this device thread should take if others are idle."""
         rows = model.queues.rows[priority]
         idle = len(self._devices) - len(self._busy_until)
         if idle > 1:
@@ -290,7 +290,8 @@ class Batcher:
     def _expire(self) -> None:
         while True:
             with self._lock:
-                # Closing refuses what is left; until then late queries are refused as late.
+                # Closing refuses the remaining queries; until then late queries are refused as
+                # late.
                 if self._closed and not any(self._rows):
                     return
                 now = time.monotonic()
@@ -319,7 +320,7 @@ class Batcher:
             )
 
     def _check_room(self, query: Query, model: ModelQueue, now: float) -> None:
-        """See that a query fits into the queue, and will probably be answered in time."""
+        """Check that a query fits into the queue and can probably be answered in time."""
         if not self._has_room(query):
             model.stats.refused(query.priority, RefusalCode.RESOURCE_EXHAUSTED, "full")
             raise Refusal(
@@ -330,7 +331,7 @@ class Batcher:
                     self._predicted_wait(query, model, now), _SHORTEST_RETRY_SECONDS
                 ),
             )
-        # Most deadlines are far away: then nothing is computed.
+        # Most deadlines are far away, which saves the estimate.
         if query.deadline - now >= self._worst_wait:
             return
         wait = self._predicted_wait(query, model, now)
@@ -357,20 +358,20 @@ class Batcher:
             self._timer_moved.notify()
 
     def _wake_device(self) -> None:
-        """Wake the thread that was idle last, whose caches are warm."""
+        """Wake the thread that became idle last, whose caches are warm."""
         if self._idle and (self._closed or self._should_start_batch()):
             self._idle.pop().notify()
 
     def _should_start_batch(self) -> bool:
-        """Whether queries wait, and enough of them to compute beside a batch that is under way.
+        """Whether enough queries wait to compute in parallel with a running batch.
 
-        Few rows are better off in the next batch of the device thread that is at work: two small
-        batches side by side slow each other down.
+        A few rows are better left to the busy thread's next batch: two small batches in parallel
+        slow each other down.
         """
         return sum(self._rows) >= (_MIN_CONCURRENT_BATCH_ROWS if self._busy_until else 1)
 
     def _has_room(self, query: Query) -> bool:
-        """Whether the queue takes it: the lower its priority, the earlier it is full."""
+        """Whether the queue has room for it: less for lower priorities."""
         rows = sum(self._rows)
         if not rows:
             return True
@@ -381,7 +382,7 @@ class Batcher:
         )
 
     def _predicted_wait(self, query: Query, model: ModelQueue, now: float) -> float:
-        """Seconds until the answer if nothing more important comes; rather too few than many."""
+        """Estimated seconds until the answer if nothing more important arrives; a lower bound."""
         devices = len(self._devices)
         wait = 0.0
         if len(self._busy_until) == devices:
@@ -393,7 +394,7 @@ class Batcher:
         return wait + model.slowdown * model.plan.seconds(query.rows)
 
     def _drop_dead(self, now: float) -> list[Query]:
-        """Take out what is late or cancelled."""
+        """Remove late and cancelled queries."""
         dead = self._drop(lambda query: _mark_dead(query, now))
         deadlines = (query.deadline for model in self._models for query in model.queues)
         self._timer_due = max(min(deadlines, default=math.inf), now + _LOOK_SECONDS)
@@ -423,7 +424,7 @@ def _mark_stopped(query: Query) -> bool:
 
 
 def _mark_dead(query: Query, now: float) -> bool:
-    """Whether a query need not be computed; then its refusal says why."""
+    """Whether a query need not be computed; sets its refusal if so."""
     if query.cancelled:
         query.refusal = Refusal(RefusalCode.CANCELLED, "the query was cancelled")
     elif query.deadline <= now:
@@ -434,7 +435,7 @@ def _mark_dead(query: Query, now: float) -> bool:
 
 
 def _settle(queries: Sequence[Query]) -> None:
-    """Count them, and call every sink once with all its queries."""
+    """Count the queries, and call every sink once with all of its queries."""
     now = time.monotonic()
     by_model: dict[int, list[Query]] = {}
     by_sink: dict[int, list[Query]] = {}

@@ -1,9 +1,9 @@
-"""Which batch size to run for the rows that wait.
+"""Chooses the batch size for the waiting rows.
 
 Padding up to the next compiled size is not always cheapest: on a CPU time grows with the padded
-rows, so 40 rows may be better run as 32 + 8 than as one 64; on a GPU one call is. Nor is the
-largest size always best: where it costs as much per row as a smaller one, it only makes everybody
-wait longer. The times measured at warm-up decide.
+rows, so 40 rows may be faster as 32 + 8 than as 64; on a GPU one call is faster. Nor is the largest
+size always best: if it costs as much per row as a smaller one, it only adds latency. The times
+measured at warm-up decide.
 """
 
 from __future__ import annotations
@@ -17,15 +17,14 @@ _WORTH_WAITING = 0.9
 """A size is kept if it costs at most this share of running its rows in smaller sizes."""
 
 _ALWAYS_WORTH_ROWS = 32
-"""Sizes up to this are kept anyway: a batch also costs what is not in the times of the forward, and
-these make no query wait for long."""
+"""Sizes up to this are always kept: they add little latency, and a batch has fixed costs."""
 
 
 class BucketPlan:
     """The cheapest way to run any number of rows.
 
     Attributes:
-        largest: The largest batch size that is worth running, in rows.
+        largest: The largest worthwhile batch size, in rows.
     """
 
     def __init__(
@@ -35,7 +34,7 @@ class BucketPlan:
 
         Args:
             seconds_by_bucket: Batch size in rows (>= 1) -> seconds of one call (> 0); at least one.
-            dynamic_batch_size: Sizes between the measured ones may be run as they are, unpadded.
+            dynamic_batch_size: Whether sizes between the measured ones can run without padding.
         """
         worth = _sizes_worth_having(seconds_by_bucket)
         self._sizes = sorted(seconds_by_bucket)
@@ -50,13 +49,13 @@ class BucketPlan:
 
     @property
     def capacity(self) -> int:
-        """The largest batch size there is, in rows: that of the largest query."""
+        """The largest batch size, in rows, and so the largest query."""
         return self._sizes[-1]
 
     def next_bucket(self, waiting_rows: int) -> int:
         """The batch size to run now when `waiting_rows` (>= 1) wait.
 
-        Of more rows than the largest size holds, a full one of that size is run first.
+        If more rows wait than the largest size, a full batch of that size runs first.
         """
         rows = min(waiting_rows, self.largest)
         return rows if self._dynamic_batch_size else self._next[rows]
@@ -65,20 +64,20 @@ class BucketPlan:
         """The batch size to run for queries that stay together.
 
         Args:
-            rows: Of all of them, 1 to `capacity`.
+            rows: Their total rows, 1 to `capacity`.
         """
         if self._dynamic_batch_size:
             return rows
         return self._sizes[bisect.bisect_left(self._sizes, rows)]
 
     def seconds(self, rows: int) -> float:
-        """Seconds to run `rows` (>= 0) rows in the planned way, as measured at warm-up."""
+        """Seconds to run `rows` (>= 0) rows as planned, by the times at warm-up."""
         full, rest = divmod(rows, self.largest)
         return full * self._cost[self.largest] + self._cost[rest]
 
 
 def _sizes_worth_having(seconds_by_bucket: Mapping[int, float]) -> dict[int, float]:
-    """Drop the sizes that save hardly anything over running their rows in smaller ones."""
+    """Drop sizes that save little over running their rows in smaller sizes."""
     worth: dict[int, float] = {}
     for size, seconds in sorted(seconds_by_bucket.items()):
         if (
@@ -93,10 +92,10 @@ def _sizes_worth_having(seconds_by_bucket: Mapping[int, float]) -> dict[int, flo
 def _cheapest_first_buckets(
     seconds_by_bucket: Mapping[int, float], largest: int
 ) -> tuple[list[int], list[float]]:
-    """For each number of rows the first size of its cheapest decomposition, and its cost.
+    """For each number of rows, the first size of its cheapest decomposition, and the cost.
 
-    cost(n) = min over sizes b of seconds(b) + cost(max(n - b, 0)), cost(0) = 0. Among equals the
-    largest size goes first: fewer calls, and the oldest rows get their answers together.
+    cost(n) = min over sizes b of seconds(b) + cost(max(n - b, 0)), cost(0) = 0. Of equal costs the
+    largest first size wins: fewer calls, and the oldest rows are answered together.
     """
     cost = [0.0]
     first = [0]

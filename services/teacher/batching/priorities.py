@@ -1,9 +1,9 @@
-"""Which queries come next: priorities with shares, and turns of the clients within a priority.
+"""The order of queries: priorities with shares, and turns between clients within a priority.
 
-Priorities share the device by weighted fair queueing, counted in rows: one that asks for less than
-its share finds the device free for it after the batch under way, one that asks for more gets its
-share at least, and none starves. Within a priority clients take turns of one query each, so that
-a client with many queries holds up another by one query, not by all of them.
+Priorities share the device by weighted fair queueing, counted in rows: one that needs less than its
+share waits only for the running batch, one that needs more gets at least its share, and none
+starves. Within a priority, clients take turns of one query each, so that a client with many queries
+delays another by one query, not by all of them.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from rrl_client import Priority
 from services.teacher.batching.query import Query
 
 PRIORITY_SHARES = {Priority.ACTING: 16, Priority.LABELLING: 4, Priority.EVALUATION: 1}
-"""Rows that each priority gets in turn when all have more work than time."""
+"""Relative rows of each priority under full load."""
 
 PRIORITY_ROOM = {Priority.ACTING: 1.0, Priority.LABELLING: 0.75, Priority.EVALUATION: 0.5}
-"""Share of the queue up to which a priority is taken in: a flood of what can wait leaves room."""
+"""Share of the queue that a priority can fill, so that a flood of low priority leaves room."""
 
 ROWS_PER_TURN = 32
 """Rows by which the shares are compared; smaller turns alternate more often."""
@@ -28,10 +28,10 @@ _TURN = [ROWS_PER_TURN / PRIORITY_SHARES[priority] for priority in Priority]
 
 
 class FairShares:
-    """Whose turn it is: the priority that, after one more turn, has used least of its share.
+    """Chooses the priority that, after one more turn, has used the least of its share.
 
-    Weighted fair queueing (Demers, Keshav and Shenker, 1989) with turns of one size: of those that
-    have used equally much, the one with the largest share comes first.
+    Weighted fair queueing (Demers, Keshav and Shenker, 1989) with turns of one size: on a tie, the
+    one with the largest share comes first.
     """
 
     def __init__(self) -> None:
@@ -52,11 +52,11 @@ class FairShares:
         return priority
 
     def charge(self, priority: Priority, rows: int) -> None:
-        """Note that `rows` of `priority` are served."""
+        """Record that `rows` of `priority` are served."""
         self._used[priority] += rows / PRIORITY_SHARES[priority]
 
     def awake(self, priority: Priority) -> None:
-        """Note that an empty priority has work again: time it did not use is not saved up."""
+        """Record that an empty priority has work again; unused time is not saved up."""
         self._used[priority] = max(self._used[priority], self._now)
 
 
@@ -64,12 +64,12 @@ class PriorityQueues:
     """The queries that wait for one policy, by priority."""
 
     def __init__(self) -> None:
-        # By client, the one whose turn it is first.
+        # By client, in the order of their turns.
         self._clients = tuple(
             collections.OrderedDict[Hashable, collections.deque[Query]]() for _ in Priority
         )
         self.rows = [0] * len(Priority)
-        """Rows that wait, by priority."""
+        """Waiting rows, by priority."""
 
     def __iter__(self) -> Iterator[Query]:
         """All queries that wait, in no order."""
@@ -84,12 +84,12 @@ class PriorityQueues:
         self.rows[query.priority] += query.rows
 
     def head(self, priority: Priority) -> Query | None:
-        """The query of a priority that is taken next; None where none waits."""
+        """The next query of a priority; None if none waits."""
         queue = next(iter(self._clients[priority].values()), None)
         return None if queue is None else queue[0]
 
     def rows_before(self, query: Query) -> int:
-        """Rows that come before a new query of its priority: its client's, and a turn of others."""
+        """Rows ahead of a new query in its priority: its client's, and a turn of each other."""
         return sum(
             sum(other.rows for other in queue) if client == query.client else queue[0].rows
             for client, queue in self._clients[query.priority].items()
@@ -98,12 +98,12 @@ class PriorityQueues:
     def take(
         self, priority: Priority, room: int, is_dead: Callable[[Query], bool]
     ) -> tuple[list[Query], list[Query]]:
-        """Take queries of a priority out, whole and in turns, as long as the next one fits.
+        """Remove queries of a priority, whole and in turns, as long as the next one fits.
 
         Args:
             priority: Whose.
             room: Most rows.
-            is_dead: Whether a query is to be dropped instead.
+            is_dead: Whether to drop a query instead.
 
         Returns:
             The queries taken, and those dropped on the way.
@@ -127,11 +127,11 @@ class PriorityQueues:
         return taken, dead
 
     def drop(self, is_dead: Callable[[Query], bool]) -> list[Query]:
-        """Take out, and return, all dead queries."""
+        """Remove and return all dead queries."""
         dead: list[Query] = []
         for priority, clients in zip(Priority, self._clients, strict=True):
             for client, queue in list(clients.items()):
-                # Asked once: one that is cancelled in between must end up on one of the two sides.
+                # Evaluated once, so that a query cancelled in between counts only once.
                 asked = [(query, is_dead(query)) for query in queue]
                 found = [query for query, dies in asked if dies]
                 if not found:

@@ -1,11 +1,11 @@
-"""One query on its way through the service, and the ways it can be refused.
+"""A query on its way through the service, and how it can be refused.
 
     gRPC call ── Query ──▶ engine ──▶ priority ──▶ device thread
         ▲                    │ Refusal: raised at once     │
         └── Sink.settled ◀───┴── values or a Refusal ──────┘
 
-A stream or a unary call makes the query, owns its memory, and hears once, through its sink,
-that it is settled. Nothing here knows gRPC.
+A stream or a unary call makes the query and owns its memory. Its sink is notified once, when the
+query is settled. Nothing here depends on gRPC.
 """
 
 from __future__ import annotations
@@ -22,38 +22,38 @@ from rrl_client.requests import Refusal
 
 
 class Sink(Protocol):
-    """Where settled queries are handed back."""
+    """Receives settled queries."""
 
     def settled(self, queries: Sequence[Query]) -> None:
-        """Take queries that have just been answered or refused.
+        """Receive queries that have just been answered or refused.
 
-        Called from the thread of a device, the timer, or the submitter of another query (which may
-        find these dead), once per batch for all queries of this sink; it must return at once and
-        raise nothing.
+        Called once per batch for all queries of this sink, from a device thread, the timer thread,
+        or the submitter of another query, which may find these dead. It must return at once and
+        must not raise.
         """
 
 
 @dataclasses.dataclass(slots=True, eq=False)
 class Query:
-    """Rows to evaluate, and afterwards their values; computed in one batch, whole.
+    """Rows to evaluate in one batch, and afterwards their values.
 
     Attributes:
         observations: [B, *observation_shape], 1 <= B <= the largest batch; must not change until
             settled.
-        deadline: When the answer becomes worthless, in seconds of `time.monotonic`.
-        priority: What it is for.
-        client: Whose it is: clients of one priority take turns.
-        sink: Is called when it is settled.
-        user_data: Its maker's own, e.g. a tag; untouched here.
+        deadline: When the answer becomes useless, in seconds of `time.monotonic`.
+        priority: Its priority.
+        client: Its client; clients of one priority take turns.
+        sink: Notified when it is settled.
+        user_data: Set by its maker, e.g. a tag; not used here.
         rows: B.
         values: float32 [B, A], C-contiguous; set by the device thread before it is settled.
         refusal: Set when settled without values.
-        version: Number of the model's version that answered.
+        version: Number of the model version that answered.
         parameters_hash: Hash of the parameters that answered.
-        cancelled: Set by its maker when the answer is not wanted any more: a query that still
-            waits is not computed. A cancelled query is settled too (CANCELLED).
-        queued_at: `time.monotonic` at submission; the batcher's.
-        stats: What it is counted in; the batcher's.
+        cancelled: Set by its maker when the answer is no longer needed: if still waiting, it is not
+            computed. A cancelled query is also settled (CANCELLED).
+        queued_at: `time.monotonic` at submission; set by the batcher.
+        stats: The metrics that count it; set by the batcher.
     """
 
     observations: NDArray[Any]

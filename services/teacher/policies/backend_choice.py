@@ -1,4 +1,4 @@
-"""Which library computes a policy: the one asked for, or whichever is faster on this machine."""
+"""Chooses the library that computes a policy: the requested one, or the faster one here."""
 
 from __future__ import annotations
 
@@ -28,25 +28,26 @@ def choose_policy(
     largest_batch: int,
     max_concurrency: int | None = None,
 ) -> Policy:
-    """Put a teacher on the backend asked for.
+    """Build a teacher's policy on the requested backend.
 
     Args:
         teacher: Parameters and card.
-        backend: "jax", "onnx" (CPU only), or "auto": JAX where it has a GPU or computes in
-            bfloat16, where ONNX Runtime is not installed, or where ONNX cannot hold the network,
-            and else what is faster here.
-        dtype: What JAX computes in; ONNX Runtime computes in float32 only.
-        largest_batch: Rows of the largest batch to expect.
-        max_concurrency: Calls side by side that ONNX Runtime is set up for, as in
+        backend: "jax", "onnx" (CPU only), or "auto": JAX if it has a GPU or computes in bfloat16,
+            if ONNX Runtime is not installed, or if ONNX does not support the network; otherwise the
+            faster one here.
+        dtype: Type JAX computes in; ONNX Runtime only supports float32.
+        largest_batch: Rows of the largest batch.
+        max_concurrency: Parallel calls that ONNX Runtime is set up for, as in
             `loading.load_policy`.
 
     Raises:
-        UserError: ONNX Runtime was asked for and is not installed, or is to compute in bfloat16.
-        ValueError: Backend or dtype is unknown, or ONNX was asked for and cannot hold the network.
+        UserError: ONNX Runtime was requested but is not installed, or was to compute in bfloat16.
+        ValueError: Backend or dtype is unknown, or ONNX was requested but does not support the
+            network.
     """
     if backend not in BACKENDS:
         raise ValueError(f"backend is {backend!r}; choose one of {', '.join(BACKENDS)}")
-    # Not above: what ONNX models and Python policies need starts without JAX.
+    # Imported here, so that ONNX models and Python policies start without JAX.
     import jax
 
     from services.teacher.policies.jax_policy import JaxPolicy
@@ -75,11 +76,11 @@ def check_has_onnx(what: str, else_do: str = "") -> None:
     """Check that ONNX and ONNX Runtime are installed.
 
     Args:
-        what: What needs them, for the message.
-        else_do: What to do instead of installing them.
+        what: Name of what needs them, for the message.
+        else_do: Alternative to installing them.
 
     Raises:
-        UserError: They are not.
+        UserError: They are not installed.
     """
     if not has_onnx():
         advice = f", {else_do}" if else_do else ""
@@ -87,13 +88,13 @@ def check_has_onnx(what: str, else_do: str = "") -> None:
 
 
 def fastest(policies: Sequence[Policy], sizes: Sequence[int]) -> Policy:
-    """The policy with the lowest sum over batch sizes of seconds per row; logs what it measured.
+    """The policy with the lowest seconds per row, summed over batch sizes; logs the measurements.
 
     Args:
-        policies: Candidates that take the same observations.
+        policies: Candidates that accept the same observations.
         sizes: Batch sizes to compare at, in rows.
     """
-    # As the service calls them, side by side if need be; a row's share of that.
+    # Seconds per row as the service calls them, in parallel if need be.
     timed = [(policy, warm_up(policy, sizes)) for policy in policies]
     seconds_per_row = np.array(
         [

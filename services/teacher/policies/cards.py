@@ -1,4 +1,4 @@
-"""From a teacher's card to what is served."""
+"""Converts a teacher's card to the description that is served."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _VERSION_DIGITS = 16
 
 
 def info_of_card(card: TeacherCard) -> PolicyInfo:
-    """What a teacher's card says of its policy."""
+    """The policy's description from a teacher's card."""
     return PolicyInfo(
         game=card.game,
         name=card.name,

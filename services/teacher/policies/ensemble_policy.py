@@ -1,4 +1,4 @@
-"""Several policies that answer as one: each is asked, and a rule makes one score of theirs."""
+"""Several policies combined into one: each is evaluated, and a rule combines the scores."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from services.teacher.policies.interface import Policy
 
 
 class EnsemblePolicy:
-    """The members of an ensemble, asked one after another.
+    """The members of an ensemble, evaluated one after another.
 
-    `evaluate` may be called from as many threads as each of them stands.
+    `evaluate` may be called from as many threads as every member allows.
     """
 
     def __init__(self, ensemble: Ensemble, members: Sequence[Policy], card: TeacherCard) -> None:
-        """Put policies together.
+        """Combine policies.
 
         Args:
-            ensemble: How they answer.
-            members: In its order; they fit together.
-            card: Of the whole, by `ensemble_card`.
+            ensemble: The rule and its members.
+            members: The members' policies in the ensemble's order, already checked to fit together.
+            card: Card of the ensemble, from `ensemble_card`.
         """
         self.info = info_of_card(card)
         self.backend = ", ".join(sorted({member.backend for member in members}))
@@ -45,7 +45,7 @@ class EnsemblePolicy:
 
 
 def _temperature(spec: PolicySpec, of_values: float) -> float:
-    """What softens a member's scores."""
+    """The temperature that divides a member's scores."""
     if spec.output == "q_values":
         return of_values
     return DEFAULT_TEMPERATURE if spec.temperature is None else spec.temperature

@@ -1,7 +1,7 @@
-"""A policy of the user's own package: `module:factory` becomes an object with a card.
+"""A policy from the user's own package: `module:factory` becomes an object with a card.
 
-The module is looked for where Python looks, and at last in the current directory, as for
-`python -m`. Importing it runs the user's code: name only modules that you trust.
+The module is imported from Python's path, or else from the current directory, as with `python -m`.
+Importing it runs the user's code: name only modules that you trust.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ def make_policy(entry_point: str) -> ScoringPolicy:
         entry_point: `module:factory`; the factory is called without arguments.
 
     Returns:
-        What it made; nothing of it is checked yet.
+        The factory's result, unchecked.
 
     Raises:
-        ValueError: There is no such module or factory, or one of them fails; says which.
+        ValueError: There is no such module or factory, or one of them fails.
     """
     module_name, _, factory_name = entry_point.partition(":")
     module = import_module(module_name, entry_point)
@@ -51,11 +51,11 @@ def make_policy(entry_point: str) -> ScoringPolicy:
 
 
 def card_of_policy(policy: ScoringPolicy, entry_point: str) -> TeacherCard:
-    """What a policy says it is.
+    """The card of a policy, from its attributes.
 
     Args:
-        policy: What a factory made.
-        entry_point: Where it comes from.
+        policy: The result of a factory.
+        entry_point: Its origin.
 
     Raises:
         ValueError: An attribute is missing, or of the wrong type or range; names it.
@@ -78,7 +78,7 @@ def card_of_policy(policy: ScoringPolicy, entry_point: str) -> TeacherCard:
 
 
 def _attribute(policy: object, name: str, entry_point: str) -> Any:
-    """An attribute of a policy, which may be anything, as what it must be."""
+    """A policy's attribute, checked and converted to its required type."""
     kind, missing = _ATTRIBUTES[name], object()
     needed = {str: "a string that is not empty", object: "a method"}.get(kind) or wanted(kind)
     value = _user_code(
@@ -101,7 +101,7 @@ def _attribute(policy: object, name: str, entry_point: str) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """Numbers of numpy as Python's."""
+    """NumPy numbers as Python numbers."""
     if isinstance(value, (tuple, list)):
         return [_plain(one) for one in value]
     return value.item() if isinstance(value, np.generic) else value
@@ -121,11 +121,12 @@ _ATTRIBUTES: dict[str, Any] = {
     **_SPEC,
     "evaluate": object,
 }
-"""What a policy has, each of a type of `rrl_agents.typed_json`; no string is empty."""
+"""The attributes of a policy with their types (`rrl_agents.typed_json`); strings must not be
+empty."""
 
 
 def _user_code(what: str, call: Callable[[], T]) -> T:
-    """Call what others wrote, which may raise anything."""
+    """Call user code, which may raise anything."""
     try:
         return call()
     except (Exception, SystemExit) as error:

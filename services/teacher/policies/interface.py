@@ -1,7 +1,7 @@
 """One frozen policy: observations in, scores out.
 
-The parameters never change, so neither do the answers: the version is the parameters' hash. Needs
-numpy only; the other files of this folder bring what computes.
+The parameters never change, so neither do the answers: the version is the parameters' hash. This
+module only needs NumPy; the other files here import the backends.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from rrl_client.spec import PolicySpec
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PolicyInfo:
-    """What is known of a policy without running it.
+    """The description of a policy.
 
     Attributes:
         game: Game or task.
         name: Human-readable name.
         version: Content hash of the parameters.
-        spec: What it takes and gives.
-        card: Its card, as JSON; empty where there is none.
+        spec: Its inputs and outputs.
+        card: Its card, as JSON; empty if there is none.
     """
 
     game: str
@@ -39,19 +39,19 @@ class Policy(Protocol):
 
     @property
     def info(self) -> PolicyInfo:
-        """What it is."""
+        """The description."""
 
     @property
     def backend(self) -> str:
-        """What computes: "jax cpu", "jax gpu", "onnxruntime cpu" or "python"."""
+        """The backend: "jax cpu", "jax gpu", "onnxruntime cpu" or "python"."""
 
     @property
     def dynamic_batch_size(self) -> bool:
-        """Whether a batch size not seen before costs nothing extra, so padding is no use."""
+        """Whether a new batch size costs nothing extra, so that padding is useless."""
 
     @property
     def max_concurrency(self) -> int:
-        """Calls of `evaluate` side by side that get the most done."""
+        """Number of parallel calls of `evaluate` with the highest throughput."""
 
     def evaluate(self, observations: NDArray[Any]) -> NDArray[np.float32]:
         """Scores float32 [B, A] of [B, *observation_shape]."""

@@ -1,4 +1,4 @@
-"""A policy computed by JAX: on the GPU where there is one, else on the CPU."""
+"""A policy computed by JAX, on the GPU if there is one, else on the CPU."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class JaxPolicy:
     """
 
     dynamic_batch_size = False
-    # XLA spreads one call over all cores by itself.
+    # XLA already spreads one call over all cores.
     max_concurrency = 1
 
     def __init__(self, teacher: Teacher, *, dtype: str = "float32") -> None:
@@ -38,11 +38,11 @@ class JaxPolicy:
 
         Args:
             teacher: Parameters and card of the teacher.
-            dtype: What parameters and activations are held in: "float32", or "bfloat16", half the
-                memory traffic at about three decimal digits. Answers are float32 either way.
+            dtype: Type of parameters and activations: "float32", or "bfloat16", which halves the
+                memory traffic and has about three decimal digits. Answers are float32 either way.
 
         Raises:
-            ValueError: When the dtype is another.
+            ValueError: When the dtype is unknown.
         """
         if dtype not in DTYPES:
             raise ValueError(f"dtype is {dtype!r}; choose one of {', '.join(DTYPES)}")
@@ -67,7 +67,7 @@ def _forward(network: NetworkConfig, num_actions: int, dtype: str) -> _Forward:
 
     def forward(params: Params, observations: jax.Array) -> jax.Array:
         # The networks compute in the wider type of parameters and inputs, and pixels become
-        # float32: layers get their inputs in the parameters' type instead.
+        # float32; so cast the layers' inputs to the parameters' type.
         with nn.intercept_methods(functools.partial(_with_inputs_as, jnp.dtype(dtype))):
             return action_values(module, params, observations).astype(jnp.float32)
 
@@ -81,7 +81,7 @@ def _with_inputs_as(
     kwargs: dict[str, Any],
     context: nn.module.InterceptorContext,
 ) -> Any:
-    """Interceptor of flax's modules that casts what goes into a layer with parameters."""
+    """Flax interceptor that casts the inputs of layers with parameters."""
     if isinstance(context.module, nn.Conv | nn.Dense) and context.method_name == "__call__":
         args = tuple(arg.astype(dtype) for arg in args)
     return method(*args, **kwargs)

@@ -1,4 +1,4 @@
-"""A teacher of any kind by its reference: its card, or its policy ready to answer."""
+"""Loads teachers of any kind by reference: the card, or the policy, ready to answer."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ _TRIED_ROWS = (1, 3)
 
 
 def load_card(reference: str) -> TeacherCard:
-    """Find out what a teacher is.
+    """Load the card of a teacher.
 
-    A Python policy is made for that, by its factory; of all others the files are verified.
+    A Python policy is built by its factory for this; the files of all others are verified.
 
     Args:
         reference: Which teacher, as `services.library.door.open_reference` takes it.
 
     Raises:
-        UserError: There is no such teacher, or it cannot be used; says what to do.
+        UserError: There is no such teacher, or it cannot be used.
     """
     opened = open_reference(reference)
     with user_errors((ValueError, OSError)):
@@ -50,9 +50,9 @@ def load_card(reference: str) -> TeacherCard:
 
 
 def count_parameters(opened: Path | EntryPoint | Ensemble) -> int | None:
-    """Numbers among a teacher's parameters; None for a Python policy, which keeps them to itself.
+    """The number of a teacher's parameters; None for a Python policy, whose parameters are unknown.
 
-    None also for an ensemble with one.
+    None also for an ensemble with such a member.
 
     Raises:
         UserError: They cannot be read.
@@ -81,16 +81,16 @@ def load_policy(
 
     Args:
         reference: Which teacher, as `services.library.door.open_reference` takes it.
-        backend: What computes our own networks: "jax", "onnx" or "auto", as in `choose_policy`.
-            ONNX models and Python policies bring what computes them.
-        dtype: What JAX computes in, "float32" or "bfloat16".
-        buckets: Batch sizes it will be asked for, in rows; "auto" compares at the largest.
-        max_concurrency: Calls side by side that ONNX Runtime is set up for; None for what gets the
-            most done, 1 where there is only ever one: then all cores share each batch.
+        backend: Backend of our own networks: "jax", "onnx" or "auto", as in `choose_policy`. ONNX
+            models and Python policies ignore it.
+        dtype: Type JAX computes in, "float32" or "bfloat16".
+        buckets: Batch sizes that will be used, in rows; "auto" compares at the largest.
+        max_concurrency: Parallel calls that ONNX Runtime is set up for; None for the highest
+            throughput; 1 if calls are never parallel, so that all cores share each batch.
 
     Raises:
-        UserError: There is no such teacher, it cannot be read or breaks its promises, or the
-            backend is not to be had; says what to do.
+        UserError: There is no such teacher, it cannot be read or gives invalid answers, or the
+            backend is unavailable.
     """
     policy, _ = _policy_and_card(
         reference,
@@ -103,7 +103,7 @@ def load_policy(
 
 
 def _policy_and_card(reference: str, **settings: Any) -> tuple[Policy, TeacherCard]:
-    """Load a policy, and its card with it; settings as of `choose_policy`."""
+    """Load a policy and its card; settings as for `choose_policy`."""
     opened = open_reference(reference)
     with user_errors((ValueError, OSError)):
         if isinstance(opened, Ensemble):
@@ -143,10 +143,10 @@ def _onnx_policy(directory: Path, max_concurrency: int | None) -> tuple[Policy, 
 
 
 def _try_out(policy: Policy, reference: str) -> None:
-    """Run once on zeros, to catch a wrong answer or a failure before anyone asks.
+    """Run once on zeros, to catch failures and wrong shapes early.
 
     Raises:
-        ValueError: It fails, or gives something else than promised.
+        ValueError: It fails, or its answer does not match its description.
     """
     for rows in _TRIED_ROWS:
         try:

@@ -1,4 +1,4 @@
-"""A policy computed by ONNX Runtime on the CPU: an ONNX file, or one of our networks as one."""
+"""A policy computed by ONNX Runtime on the CPU: an ONNX file, or one of our networks exported."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from services.teacher.policies.output_checks import checked_scores
 
 
 class OnnxPolicy:
-    """An ONNX file in ONNX Runtime sessions; a batch of a fixed size is filled up with zeros.
+    """An ONNX file in ONNX Runtime sessions; fixed-size batches are padded with zeros.
 
-    `evaluate` may be called from several threads; they compute side by side.
+    `evaluate` may be called from several threads, which compute in parallel.
     """
 
-    # A fixed size is filled up here.
+    # Fixed-size batches are padded here.
     dynamic_batch_size = True
     backend = "onnxruntime cpu"
 
@@ -31,10 +31,9 @@ class OnnxPolicy:
         """Prepare the sessions.
 
         Args:
-            file: A file that was checked, or `exported`.
-            threads: Cores to use, at least 1; those this process may use when None.
-            max_concurrency: Calls side by side to expect, at least 1; None for what gets the most
-                done.
+            file: A checked file, or the result of `exported`.
+            threads: Cores to use, at least 1; None for all that this process may use.
+            max_concurrency: Parallel calls to expect, at least 1; None for the highest throughput.
 
         Raises:
             ValueError: ONNX Runtime cannot compute the file.
@@ -49,7 +48,7 @@ class OnnxPolicy:
         """Scores float32 [B, A] of [B, *observation_shape].
 
         Raises:
-            InvalidPolicyOutput: The model gave something else.
+            InvalidPolicyOutput: The model's output is invalid.
         """
         rows = self._sessions.fixed_rows
         if rows is None:
@@ -72,7 +71,7 @@ def exported(teacher: Teacher) -> OnnxFile:
     """A teacher's network as an ONNX file.
 
     Raises:
-        ValueError: ONNX cannot hold this network, or the parameters do not fit it.
+        ValueError: ONNX does not support this network, or the parameters do not fit it.
     """
     card = teacher.card
     assert card.network is not None, "parameters are those of a network"

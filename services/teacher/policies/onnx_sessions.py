@@ -1,17 +1,16 @@
-"""ONNX Runtime on the CPU: one model, asked from several threads.
+"""ONNX Runtime on the CPU: one model, called from several threads.
 
-How the sessions are set up was measured with a Nature DQN on 2 cores:
+The setup of the sessions follows measurements with a Nature DQN on 2 cores:
 
-- Threads that spin while they wait for work save a fifth of the time on an idle machine, and take
-  three times as long as threads that sleep when anything else wants a core, as the threads of the
-  RPC server do.
+- Spinning threads save a fifth of the time on an idle machine, but take three times as long as
+  sleeping threads when anything else needs a core, such as the RPC server.
 - One thread: 0.80 ms for one state, 0.25 to 0.27 ms per state in batches from 32 on. Two threads:
   0.59 and 0.14 to 0.16 ms while both cores are idle, no faster than one otherwise, and 5 to 20 %
-  more CPU time per state. Two callers of a session of one thread get 15 % (idle) to 40 % (busy)
-  more batches of 16 done than one caller of a session of two.
-  So there are two sessions: one that shares a batch among the cores, for a small batch that is
-  alone, and one of a thread per batch, for the others: many rows come as several batches.
-- Binding inputs and outputs to memory of our own gains nothing over `run`, which adds 4 us.
+  more CPU time per state. Two callers of single-threaded sessions complete 15 % (idle) to 40 %
+  (busy) more batches of 16 than one caller of a session with two threads. So there are two
+  sessions: one shares a batch among the cores, for a small batch alone, and one uses a thread per
+  batch, for the others: many rows come as several batches.
+- Binding inputs and outputs to our own memory gains nothing over `run`, which adds 4 us.
 """
 
 from __future__ import annotations
@@ -35,10 +34,10 @@ _ROWS_FOR_ONE_CORE = 16
 
 
 class OnnxSessions:
-    """Sessions of one model; `run` may be called from several threads, which compute side by side.
+    """Sessions of one model; `run` may be called from several threads, which compute in parallel.
 
     Attributes:
-        max_concurrency: Calls side by side that get the most done.
+        max_concurrency: Number of parallel calls with the highest throughput.
         fixed_rows: Rows of every batch, None for any.
     """
 
@@ -49,12 +48,11 @@ class OnnxSessions:
 
         Args:
             encoded: The `ModelProto`.
-            threads: Cores to use, at least 1; those this process may use when None.
-            max_concurrency: Calls side by side to expect, at least 1; None for what gets the most
-                done.
+            threads: Cores to use, at least 1; None for all that this process may use.
+            max_concurrency: Parallel calls to expect, at least 1; None for the highest throughput.
 
         Raises:
-            ValueError: ONNX Runtime cannot compute the model, or it is no policy.
+            ValueError: ONNX Runtime cannot compute the model, or it is not a policy.
         """
         cores = usable_cores() if threads is None else threads
         self.max_concurrency = min(
@@ -86,7 +84,7 @@ class OnnxSessions:
 
 
 def usable_cores() -> int:
-    """Cores this process may use: those it is bound to, where the system tells."""
+    """The number of cores this process may use, by its affinity if known."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

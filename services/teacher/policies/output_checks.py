@@ -1,4 +1,4 @@
-"""What a policy from outside gives, checked against its spec."""
+"""Checks of a foreign policy's output against its spec."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from numpy.typing import NDArray
 
 
 class InvalidPolicyOutput(Exception):
-    """A policy gave something else than its spec says; the message says what."""
+    """A policy's output does not match its spec; the message says how."""
 
 
 def checked_scores(scores: Any, *, rows: int, num_actions: int, name: str) -> NDArray[np.float32]:
-    """Let only scores through that can be those of the batch asked for.
+    """Check that scores can belong to the given batch.
 
     Args:
-        scores: What the policy gave.
+        scores: The policy's output.
         rows: Rows of the batch.
         num_actions: Actions A.
-        name: Of the policy, for the message.
+        name: The policy's name, for the message.
 
     Returns:
-        The same, float32 [rows, A], finite.
+        The scores, float32 [rows, A], finite.
 
     Raises:
-        InvalidPolicyOutput: It is something else.
+        InvalidPolicyOutput: They do not match.
     """
     wanted = f"{name}: scores must be a numpy array, float32 [{rows}, {num_actions}]"
     if not isinstance(scores, np.ndarray):

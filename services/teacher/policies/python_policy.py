@@ -1,4 +1,4 @@
-"""A policy of the user's own package, asked in this process."""
+"""A policy from the user's own package, evaluated in this process."""
 
 from __future__ import annotations
 
@@ -15,32 +15,33 @@ from services.teacher.policies.output_checks import InvalidPolicyOutput, checked
 
 
 class PythonPolicy:
-    """A policy of the user's, called by one thread at a time; every answer is checked."""
+    """A user's policy, called by one thread at a time; every output is checked."""
 
     dynamic_batch_size = True
     backend = "python"
     max_concurrency = 1
 
     def __init__(self, policy: ScoringPolicy, card: TeacherCard) -> None:
-        """Take a policy.
+        """Wrap a policy.
 
         Args:
-            policy: What a factory made.
-            card: What it says it is, checked.
+            policy: The result of a factory.
+            card: Its checked card.
         """
         self._policy = policy
         self.info = info_of_card(card)
-        # Other models of the server may have brought more device threads.
+        # Other models of the server may need more device threads.
         self._lock = threading.Lock()
 
     def evaluate(self, observations: NDArray[Any]) -> NDArray[np.float32]:
         """Scores float32 [B, A] of [B, *observation_shape].
 
         Raises:
-            InvalidPolicyOutput: The policy gave something else, or wanted to end the process.
+            InvalidPolicyOutput: The policy's output is invalid, or the policy tried to exit the
+                process.
             Exception: Whatever it raised.
         """
-        # It may keep or change what it gets; the original is used again.
+        # A copy, because the policy may keep or change it and the original is reused.
         batch = np.array(observations)
         with self._lock:
             try:

@@ -1,4 +1,4 @@
-"""A policy run for the first time, and timed: every batch size, as it is going to be called."""
+"""Warms up a policy: compiles and times every batch size under realistic calls."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from services.teacher.policies.interface import Policy
 _TIMED_ROUNDS = 4
 _FEWEST_TIMED_CALLS = 2
 _TIMED_ROWS = 16
-# Other people's policies may take seconds: then a few calls must do.
+# A user's policy may take seconds: then a few calls must suffice.
 _TIMED_SECONDS_PER_SIZE = 1.0
 _TIMED_SECONDS = 10.0
-# Long calls vary less than short ones: so much is enough of each size.
+# Long calls vary less than short ones, so this much time per size suffices.
 _ENOUGH_SECONDS_PER_SIZE = 0.25
 
 
 def warm_up(policy: Policy, buckets: Iterable[int]) -> dict[int, float]:
-    """Compile every batch size and time it, as it is going to be called: side by side.
+    """Compile and time every batch size, with calls in parallel as in service.
 
     Args:
-        policy: What answers.
+        policy: The policy.
         buckets: Batch sizes in rows, each at least 1.
 
     Returns:
-        Batch size in rows -> seconds of one call among `policy.max_concurrency`: the least of a few
-        rounds, as whatever else the machine does only adds to it.
+        Batch size in rows -> seconds of one of `policy.max_concurrency` parallel calls: the minimum
+        of a few rounds, because other load only adds to it.
 
     Raises:
         UserError: The policy fails on a batch; names its size.
@@ -42,7 +42,7 @@ def warm_up(policy: Policy, buckets: Iterable[int]) -> dict[int, float]:
         batches[rows] = policy.info.spec.zeros(rows)
         _timed_call(policy, batches[rows])
     with concurrent.futures.ThreadPoolExecutor(policy.max_concurrency) as threads:
-        # Sizes take turns, so that a busy moment does not meet all rounds of one.
+        # Sizes take turns, so that a busy moment does not affect all rounds of one size.
         timed: dict[int, list[float]] = {rows: [] for rows in batches}
         spent = dict.fromkeys(batches, 0.0)
         end = time.perf_counter() + _TIMED_SECONDS
@@ -60,8 +60,8 @@ def warm_up(policy: Policy, buckets: Iterable[int]) -> dict[int, float]:
 def _timed_round(
     policy: Policy, batch: NDArray[Any], threads: concurrent.futures.Executor
 ) -> list[float]:
-    """Seconds of each call while all callers call at once, a few times each."""
-    # Small batches are short and decide the latency: they can be, and are worth being, timed often.
+    """Seconds of each call while all callers call in parallel, a few times each."""
+    # Small batches are short and determine the latency, so time them more often.
     calls = max(_FEWEST_TIMED_CALLS, _TIMED_ROWS // len(batch))
 
     def call(_: int) -> list[float]:

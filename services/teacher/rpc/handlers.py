@@ -1,7 +1,7 @@
 """The teacher's methods as gRPC handlers.
 
-Generated handlers let the error of a parser through: the stream ends with UNKNOWN, and the log gets
-a traceback.
+Generated handlers let parser errors through: the stream would end with UNKNOWN and a traceback in
+the log.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _Unary = Callable[[Any, Context], Awaitable[Message]]
 
 
 def teacher_handlers(servicer: TeacherServicer) -> grpc.GenericRpcHandler[Any, Any]:
-    """What `add_generic_rpc_handlers` of a `grpc.aio.server` takes.
+    """The argument for `add_generic_rpc_handlers` of a `grpc.aio.server`.
 
-    A frame of a stream that cannot be read reaches the servicer as None.
+    An invalid frame of a stream reaches the servicer as None.
     """
     methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
         "Describe": _unary(servicer.Describe, teacher_pb2.DescribeRequest),

@@ -1,10 +1,9 @@
 """Memory that clients of this host offer on their streams, mapped into this process to read.
 
-A client names its own process and descriptor. What it can make the server open that way is an
-anonymous file of the right name, sealed against change of size, whose last bytes it has to know:
-its own, or one it can read anyway. Everything else is declined, and observations come in messages.
-The mapping exists until the last array on it is gone: a client that dies while a batch is computed
-harms only itself.
+A client names its process and file descriptor. It can only make the server open an anonymous file
+of the right name, sealed against resizing, whose last bytes it must know: its own file, or one it
+can read anyway. Everything else is declined, and observations come in messages. The mapping lives
+until the last array on it is gone, so a client that dies during a batch harms only itself.
 """
 
 from __future__ import annotations
@@ -26,14 +25,14 @@ _LOG = logging.getLogger(__name__)
 
 
 class OfferedMemory:
-    """Maps what clients offer, up to a total; for one event loop.
+    """Maps memory that clients offer, up to a total; for one event loop.
 
     Attributes:
-        count: Memories mapped now.
+        count: Number of mappings.
     """
 
     def __init__(self, max_bytes: int, max_total_bytes: int) -> None:
-        """Begin without any.
+        """Start without mappings.
 
         Args:
             max_bytes: Most bytes of one client; 0 declines all.
@@ -43,26 +42,26 @@ class OfferedMemory:
         self._max_total_bytes = max_total_bytes
         self._total_bytes = 0
         self.count = 0
-        # The last array on a mapping may be dropped by any thread.
+        # Any thread may drop the last array on a mapping.
         self._lock = threading.Lock()
 
     def map(self, offer: teacher_pb2.MemoryOffer) -> NDArray[np.uint8] | None:
-        """Map what a client offers.
+        """Map the memory that a client offers.
 
         Returns:
-            uint8 [bytes], read-only, without the proof; None where it is declined, which is logged.
+            uint8 [bytes], read-only, without the proof; None if declined, which is logged.
         """
         try:
             return self._mapped(offer)
         except (OSError, ValueError) as error:
-            # Its text: log records that are kept would keep the memory.
-            _LOG.info("memory that a client offers is declined: %s", str(error))
+            # As text: a stored log record would keep the memory alive.
+            _LOG.info("declined memory that a client offers: %s", str(error))
             return None
 
     def _mapped(self, offer: teacher_pb2.MemoryOffer) -> NDArray[np.uint8]:
         size = offer.size_bytes
         if not host_id() or offer.host_id != host_id():
-            raise ValueError("it is another host's")
+            raise ValueError("it belongs to another host")
         if not PROOF_BYTES < size <= self._max_bytes:
             raise ValueError(f"{size} bytes, at most {self._max_bytes} are mapped")
         if self._total_bytes + size > self._max_total_bytes:
@@ -70,7 +69,7 @@ class OfferedMemory:
         mapping = _map(offer.process_id, offer.descriptor, size)
         content = np.frombuffer(mapping, np.uint8)
         if not hmac.compare_digest(content[-PROOF_BYTES:].tobytes(), offer.proof):
-            raise ValueError("it is not the client's own")
+            raise ValueError("it does not belong to the client")
         with self._lock:
             self._total_bytes += size
             self.count += 1
@@ -85,13 +84,13 @@ class OfferedMemory:
 
 def _map(process_id: int, descriptor: int, size: int) -> mmap.mmap:
     path = f"/proc/{process_id}/fd/{descriptor}"
-    # Before it is opened: opening may have effects of its own, e.g. of a device.
+    # Checked before opening, because opening can have side effects, e.g. on a device.
     if not os.readlink(path).startswith(f"/memfd:{NAME}"):
-        raise ValueError("it is no memory for observations")
+        raise ValueError("it is not memory for observations")
     opened = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         if not is_sealed(opened) or os.fstat(opened).st_size != size:
-            raise ValueError("its size is another, or not sealed")
+            raise ValueError("its size is wrong, or not sealed")
         return mmap.mmap(opened, size, prot=mmap.PROT_READ)
     finally:
         os.close(opened)

@@ -20,22 +20,22 @@ from services.teacher.rpc.servicer import TeacherServicer
 SERVICE_NAME = teacher_pb2.DESCRIPTOR.services_by_name["Teacher"].full_name
 
 READING_BYTES = 256 * 2**20
-"""Bound on calls that are being read, and the same for health."""
+"""Memory bound of requests being read, and the same again for health checks."""
 
 SHARED_BYTES = 256 * 2**20
 SHARED_BYTES_IN_ALL = 4 * 2**30
-"""Most memory of one client, and of all together, that is mapped: address space, and pages once
-their client writes to them."""
+"""Most mapped memory, of one client and in total. It takes address space, and pages once a client
+writes to them."""
 
 _REQUEST_SECONDS = 10.0
-"""Time for the largest request over a slow line."""
+"""Time for the largest request over a slow connection."""
 _KEPT_SECONDS = 1.0
 
 
 def readiness_names(config: TeacherConfig) -> tuple[str, ...]:
-    """Names of health that say whether the service is to be asked.
+    """The health names that say whether to send requests to the service.
 
-    `EVALUATE_HEALTH_NAME` says whether it answers, which it does a while longer.
+    `EVALUATE_HEALTH_NAME` says whether it still answers, which it does a little longer.
     """
     models = dict.fromkeys(f"{SERVICE_NAME}/{model.name}" for model in config.models)
     return (WHOLE_PROCESS, SERVICE_NAME, *models)
@@ -48,13 +48,13 @@ def teacher_server(
     *,
     max_message_bytes: int,
 ) -> GrpcServer:
-    """Answers with an engine; health says NOT_SERVING until `set_serving` is called.
+    """Build the server of an engine; health says NOT_SERVING until `set_serving`.
 
     Args:
         config: Addresses, security, models' names and limits.
-        engine: What answers; refusals before readiness, and once it stops, are its own.
-        metrics: What streams and refused requests are counted in.
-        max_message_bytes: Largest message that is read.
+        engine: The engine, which itself refuses queries before readiness and while stopping.
+        metrics: Metrics of streams and refused requests.
+        max_message_bytes: Largest message accepted.
 
     Raises:
         UserError: A credential is unusable.
@@ -95,7 +95,7 @@ def teacher_server(
 
 
 def _age_options(age_seconds: float) -> tuple[tuple[str, int], ...]:
-    """A connection of this age is asked to end, and broken off when it is twice as old."""
+    """Ask connections of this age to close; abort them at twice the age."""
     milliseconds = max(1, round(1000 * age_seconds))
     return (
         ("grpc.max_connection_age_ms", milliseconds),
@@ -105,10 +105,10 @@ def _age_options(age_seconds: float) -> tuple[tuple[str, int], ...]:
 
 def _limits(batching: BatchingConfig, max_message_bytes: int) -> ServerLimits:
     return ServerLimits(
-        # Every waiting request has at least one row; some room for reflection.
+        # Every waiting request has at least one row; plus some room for reflection.
         calls=2 * batching.max_queue_rows + 64,
-        # A client has a stream for each model and replica, or some unary calls under way; what is
-        # beyond waits on the client's side.
+        # A client has a stream per model and replica, or some unary calls in flight; more calls
+        # wait on its side.
         calls_per_connection=128,
         max_request_bytes=max_message_bytes,
         max_response_bytes=-1,

@@ -1,6 +1,6 @@
-"""The gRPC face of an engine; lives in one event loop.
+"""The gRPC interface of an engine, in one event loop.
 
-The engine hands settled queries to the loop once per batch, however many there are.
+The engine hands settled queries to the loop once per batch.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from services.teacher.rpc.stream import LoopSink, RequestReader, Stream, StreamP
 Context = grpc.aio.ServicerContext[Any, Any]
 
 PUSHBACK_KEY = "grpc-retry-pushback-ms"
-"""Trailing metadata by which a server tells gRPC's own retries when to come again."""
+"""Trailing metadata that sets the delay of gRPC's own retries."""
 
 _POLL_SECONDS = 0.01
 _STATUS = {code.value[0]: code for code in grpc.StatusCode}
@@ -47,12 +47,12 @@ class TeacherServicer(teacher_pb2_grpc.TeacherServicer):
         """Serve an engine; call it in the event loop.
 
         Args:
-            engine: What answers; refuses by itself while it cannot.
-            metrics: What streams and refused requests are counted in.
+            engine: The engine, which itself refuses queries while it cannot answer.
+            metrics: Metrics of streams and refused requests.
             memories: Maps the memory that clients of this host offer.
             longest_wait_seconds: Deadline of requests without one or with a later one.
-            stream_credit_rows: Rows one stream may have under way.
-            connection_age_seconds: Age at which gRPC has a client reconnect; None for never.
+            stream_credit_rows: Most rows in flight on one stream.
+            connection_age_seconds: Age at which gRPC asks a client to reconnect; None for never.
         """
         self._engine = engine
         self._metrics = metrics
@@ -67,7 +67,7 @@ class TeacherServicer(teacher_pb2_grpc.TeacherServicer):
         self._draining = False
 
     async def drain(self, grace_seconds: float) -> None:
-        """Send streams elsewhere; wait until what is under way is answered, or time is over.
+        """Redirect streams, and wait until queries in flight are answered or time is up.
 
         The engine must refuse new queries already.
         """
@@ -81,7 +81,7 @@ class TeacherServicer(teacher_pb2_grpc.TeacherServicer):
     async def Describe(
         self, request: teacher_pb2.DescribeRequest, context: Context
     ) -> teacher_pb2.DescribeResponse:
-        """What a model takes and gives; UNAVAILABLE while Evaluate would be too."""
+        """A model's inputs and outputs; UNAVAILABLE whenever Evaluate would be."""
         try:
             return codec.encode_description(self._engine.describe(request.model, request.version))
         except Refusal as refusal:
@@ -136,7 +136,7 @@ class TeacherServicer(teacher_pb2_grpc.TeacherServicer):
             self._metrics.streams_changed(-1)
 
     def _drain_at_age(self, stream: Stream) -> asyncio.TimerHandle | None:
-        """Have a stream end after its connection was asked to: the next one finds new replicas.
+        """End a stream once its connection was asked to close: the next one finds new replicas.
 
         gRPC ends connections at 0.9 to 1.1 of their age; streams come after that, not all at once.
         """

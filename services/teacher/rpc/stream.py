@@ -1,8 +1,8 @@
-"""One bidirectional stream of tagged queries, on the server's side.
+"""The server side of a bidirectional stream of tagged queries.
 
-A task reads frames and submits their queries; the stream's own call writes what is settled, as many
-answers in a frame as there are. Credit bounds what a client can have here: rows are given back in
-the frame that carries their answer, so a client that reads slowly also sends slowly.
+A task reads frames and submits their queries; the stream's call writes settled queries, with all
+available answers in one frame. Credit bounds a client's rows in flight: they are returned in the
+frame that carries their answer, so a client that reads slowly also sends slowly.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ from services.teacher.rpc.offered_memory import OfferedMemory
 Context = grpc.aio.ServicerContext[Any, Any]
 
 _CREDIT_RETRY_SECONDS = 0.02
-"""About a batch: then some credit has come back."""
+"""About the time of a batch, after which some credit has been returned."""
 
 _MOST_FREE_QUERIES = 1024
-"""Queries without rows (all refused) that a client may have unread answers of."""
+"""Most unread answers to queries without rows, which are all refused."""
 
 _MOST_QUERIES = 4096
 _MOST_CANCELLED = 65_536
-"""In one frame: reading more would hold up all others for longer than a tenth of a second."""
+"""Most cancelled tags in a frame: more would block all other work for over a tenth of a second."""
 
 _MOST_CREDIT_ROWS = 2**32 - 1
-"""What the field of a frame holds; only a client that lies about its rows comes near."""
+"""The field's maximum; only a client that lies about its rows gets near it."""
 
 
 MOST_FRAME_FIELDS = 5000
-"""Queries and cancelled tags that a frame may hold, before it is even parsed."""
+"""Most queries and cancelled tags in a frame, checked before parsing."""
 
 # Wire types of protobuf.
 _VARINT = 0
@@ -57,7 +57,7 @@ class StreamProtocolError(Exception):
 
 
 class Stream:
-    """Queries under way on one stream; lives in one event loop."""
+    """The queries in flight on one stream, in one event loop."""
 
     def __init__(
         self,
@@ -67,14 +67,14 @@ class Stream:
         memories: OfferedMemory,
         credit_rows: int,
     ) -> None:
-        """Begin without queries.
+        """Start without queries.
 
         Args:
-            reader: Makes queries of requests.
-            engine: What answers them.
+            reader: Makes queries from requests.
+            engine: Answers them.
             sink: Hands settled queries to their callback in the event loop.
             memories: Maps the memory that the client offers.
-            credit_rows: Rows that may be under way at once.
+            credit_rows: Most rows in flight.
         """
         self._reader = reader
         self._engine = engine
@@ -85,7 +85,7 @@ class Stream:
         self._credit_rows = credit_rows
         self._under_way: dict[int, Query] = {}
         self._frame = teacher_pb2.AnswerFrame(credit_rows=credit_rows)
-        # What is not granted counts as out; the first frame grants it.
+        # Credit not yet granted counts as spent; the first frame grants it.
         self._rows_out = credit_rows
         self._reading = True
         self._draining = False
@@ -94,13 +94,13 @@ class Stream:
         self._read_on.set()
 
     def drain(self) -> None:
-        """Tell the client to send new queries elsewhere, and end when all are answered."""
+        """Ask the client to send new queries elsewhere, and end when all are answered."""
         self._draining = True
         self._frame.draining = True
         self._changed.set()
 
     async def run(self, context: Context) -> None:
-        """Read and answer; returns when nothing more comes and all is answered.
+        """Read and answer; returns when the client is done and everything is answered.
 
         Raises:
             StreamProtocolError: The client broke the rules.
@@ -120,7 +120,7 @@ class Stream:
             reading.cancel()
             for query in self._under_way.values():
                 query.cancelled = True
-            # Not when the garbage collector finds the traceback of a stream's error.
+            # Released now, not when the garbage collector finds the traceback of an error.
             self._memory = None
 
     async def _write(self, context: Context) -> None:
@@ -141,7 +141,7 @@ class Stream:
         try:
             while (frame := await context.read()) is not grpc.aio.EOF:  # type: ignore[attr-defined]
                 self._take_frame(frame)
-                # Else it stays while the next one arrives: 4 MiB a stream.
+                # Otherwise it stays until the next frame arrives: 4 MiB per stream.
                 del frame
                 if len(self._frame.answers) > _MOST_FREE_QUERIES:
                     self._read_on.clear()
@@ -171,7 +171,7 @@ class Stream:
         self._changed.set()
 
     def _check_size(self, frame: teacher_pb2.QueryFrame) -> None:
-        """Credit bounds rows, not queries that have none."""
+        """Bound queries without rows, which credit does not."""
         queries, cancelled = len(frame.queries), len(frame.cancelled_tags)
         most = max(self._credit_rows, _MOST_QUERIES)
         if queries > most or cancelled > _MOST_CANCELLED:
@@ -183,7 +183,7 @@ class Stream:
     def _take(self, message: teacher_pb2.Query) -> None:
         tag, request = message.tag, message.request
         if tag in self._under_way:
-            # Two answers to one tag: there is no telling them apart.
+            # Two answers with one tag could not be told apart.
             raise StreamProtocolError(f"tag {tag} is under way already; give each query its own")
         rows = request.batch_rows
         try:
@@ -224,7 +224,7 @@ class Stream:
         self._give_back(query.rows)
 
     def _give_back(self, rows: int) -> int:
-        """Put credit into the next frame; the rows that it has room for."""
+        """Put credit into the next frame; returns the rows that it has room for."""
         given = min(rows, _MOST_CREDIT_ROWS - self._frame.credit_rows)
         self._frame.credit_rows += given
         return given
@@ -240,11 +240,11 @@ class RequestReader:
     def __init__(
         self, engine: Engine, metrics: TeacherMetrics, longest_wait_seconds: float
     ) -> None:
-        """Read for one service.
+        """Create the reader of a service.
 
         Args:
-            engine: Who knows the models.
-            metrics: What refused requests are counted in.
+            engine: Has the models.
+            metrics: Metrics of refused requests.
             longest_wait_seconds: Deadline of requests without one or with a later one.
         """
         self._engine = engine
@@ -260,17 +260,17 @@ class RequestReader:
         client: Hashable,
         memory: NDArray[np.uint8] | None = None,
     ) -> Query:
-        """The query of a request; not submitted yet.
+        """Make the query of a request, without submitting it.
 
         Args:
-            request: As it came.
-            seconds_left: Until the caller's deadline; None when it set none.
-            sink: Is called when it is settled.
-            client: Whose turn it is, see `Query`.
-            memory: What the caller shares, uint8 [bytes]; None for nothing.
+            request: The request.
+            seconds_left: Seconds until the caller's deadline; None without one.
+            sink: Notified when it is settled.
+            client: Its client, see `Query`.
+            memory: Memory that the caller shares, uint8 [bytes]; None for none.
 
         Raises:
-            Refusal: The model is unknown, the service does not serve, or the request does not fit.
+            Refusal: The model is unknown, the service is not serving, or the request does not fit.
         """
         longest = self._longest_wait_seconds
         wait = longest if seconds_left is None else min(seconds_left, longest)
@@ -301,14 +301,14 @@ class RequestReader:
 
 
 class LoopSink:
-    """Hands settled queries to the event loop; a query's `user_data` is what it calls there."""
+    """Hands settled queries to the event loop, where each query's `user_data` is called."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
 
     def settled(self, queries: Sequence[Query]) -> None:
-        """Wake the loop once for all of them."""
-        # After the end of the loop there is no caller left.
+        """Wake the loop once for all queries."""
+        # Once the loop has ended, there are no callers left.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._deliver, queries)
 
@@ -318,7 +318,7 @@ class LoopSink:
 
 
 def read_frame(content: bytes) -> teacher_pb2.QueryFrame | None:
-    """Parse a frame; two bytes may be a query, so their number is looked at before memory goes."""
+    """Parse a frame, checking the number of queries first: two bytes can be a query."""
     if not has_few_fields(content, MOST_FRAME_FIELDS):
         return None
     try:
@@ -328,9 +328,9 @@ def read_frame(content: bytes) -> teacher_pb2.QueryFrame | None:
 
 
 def has_few_fields(content: bytes, most: int) -> bool:
-    """Whether a message has at most `most` top-level fields; False too for what is no message.
+    """Whether a message has at most `most` top-level fields; False for an invalid message.
 
-    Only the lengths are read (protobuf's wire format): a few microseconds for an honest frame.
+    Only reads lengths (protobuf's wire format), which takes microseconds for an honest frame.
     """
     at, size = 0, len(content)
     for _ in range(most):
@@ -351,7 +351,7 @@ def has_few_fields(content: bytes, most: int) -> bool:
 
 
 def _varint(content: bytes, at: int) -> tuple[int, int]:
-    """The number at a position, and the position behind it; past the end it is cut off."""
+    """The varint at a position, and the position after it."""
     value = shift = 0
     while at < len(content) and shift < _VARINT_BITS:
         byte = content[at]

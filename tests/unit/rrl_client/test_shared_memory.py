@@ -66,14 +66,14 @@ def test_what_the_client_lays_down_the_server_reads(rows: SharedRows) -> None:
     [
         ({"host_id": "another"}, "another host"),
         ({"host_id": ""}, "another host"),
-        ({"proof": bytes(PROOF_BYTES)}, "not the client's own"),
-        ({"proof": b""}, "not the client's own"),
+        ({"proof": bytes(PROOF_BYTES)}, "not belong to the client"),
+        ({"proof": b""}, "not belong to the client"),
         ({"size_bytes": 2**63}, "bytes, at most"),
         ({"size_bytes": PROOF_BYTES}, "bytes, at most"),
-        ({"size_bytes": 1000}, "its size is another"),
+        ({"size_bytes": 1000}, "its size is wrong"),
         ({"process_id": 2**31 - 1}, "No such file"),
         ({"descriptor": 2**31 - 1}, "No such file"),
-        ({"descriptor": 0}, "no memory for observations"),
+        ({"descriptor": 0}, "not memory for observations"),
     ],
 )
 def test_memory_that_is_not_what_it_is_said_to_be_is_declined(
