@@ -1,5 +1,5 @@
-# Debian's Prometheus in the place of the official image, for machines that reach no registry:
-# deploy/compose/check.py builds it and puts it in RRL_PROMETHEUS_IMAGE.
+# Debian's Prometheus instead of the official image, for machines that reach no registry:
+# deploy/compose/check.py builds it and names it in RRL_PROMETHEUS_IMAGE.
 FROM debian:bookworm-slim
 # hadolint ignore=DL3008
 RUN apt-get update && apt-get install -y --no-install-recommends prometheus \

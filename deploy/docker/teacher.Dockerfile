@@ -15,7 +15,7 @@ RUN python -m venv --without-pip /opt/rrl \
     && pip --python /opt/rrl/bin/python install --no-cache-dir --no-compile --no-deps --only-binary :all: \
        --require-hashes -r /tmp/packages.lock
 COPY deploy/docker/shrink.sh /tmp/
-# Python compiles what is imported, and nothing else; what was taken out and is needed fails here.
+# Compiles what is imported, and nothing else; a missing module fails here.
 RUN sh /tmp/shrink.sh /opt/rrl && /opt/rrl/bin/python -c "import flax.linen, google_crc32c, grpc.aio, grpc_health.v1.health, \
 grpc_reflection.v1alpha.reflection, jax.numpy, onnx, onnxruntime, optax, prometheus_client, \
 rich.live, safetensors.numpy, tyro, uvloop, waitress.server; jax.jit(jax.numpy.tanh)(1.0)"
@@ -45,7 +45,7 @@ ENV PATH=/opt/code/bin:/opt/rrl/bin:$PATH \
     PYTHONPATH=/opt/code \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
-    # The file systems are read-only; what libraries must write goes to the tmpfs.
+    # The root file system is read-only; libraries write to the tmpfs.
     HOME=/tmp \
     RRL_CACHE=/var/lib/rrl
 RUN mkdir /var/lib/rrl && chown 10001:10001 /var/lib/rrl

@@ -1,4 +1,4 @@
-# Replay, learner, actors, evaluator, importer: Python 3.11, for which Reverb and TensorFlow are made.
+# Replay, learner, actors, evaluator, importer: Python 3.11, which Reverb and TensorFlow support.
 #
 #   docker build -f deploy/docker/training.Dockerfile -t rrl-training .
 #   docker build -f deploy/docker/training.Dockerfile -t rrl-training:cuda \
@@ -19,7 +19,7 @@ RUN pip install --no-cache-dir --require-hashes -r /tmp/build.lock \
     && bash /tmp/launchpad.sh python /tmp/launchpad \
     && pip --python /opt/rrl/bin/python install --no-cache-dir --no-compile --no-deps --no-index \
        /tmp/launchpad/*.whl
-# Python compiles what is imported, and nothing else; what was taken out and is needed fails here.
+# Compiles what is imported, and nothing else; a missing module fails here.
 RUN sh /tmp/shrink.sh /opt/rrl && /opt/rrl/bin/python -c "import reverb, tensorflow, ale_py, chex, flax.linen, gin, \
 grpc.aio, grpc_health.v1.health, gymnasium.vector, h5py, imageio, jax.numpy, matplotlib.figure, \
 minatar, onnx, onnxruntime, optax, orbax.checkpoint, prometheus_client, rich.live, \
@@ -51,11 +51,11 @@ ENV PATH=/opt/code/bin:/opt/rrl/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     HOME=/tmp \
     RRL_CACHE=/var/lib/rrl
-# A fresh volume takes its owner from these.
+# A new volume takes its owner from these folders.
 RUN mkdir -p /var/lib/rrl /runs/run/checkpoints /runs/replay && chown -R 10001:10001 /var/lib/rrl /runs
 USER 10001:10001
 WORKDIR /tmp
-# Each role listens on ports of its own; what starts a role says how its health is asked for.
+# Each role has its own ports; compose and Kubernetes define its health check.
 HEALTHCHECK NONE
 ENTRYPOINT ["rrl"]
 CMD ["--help"]

@@ -2,9 +2,9 @@
 # Makes a wheel of dm-launchpad that any CPython 3 installs: launchpad.sh PYTHON FOLDER
 #
 # PyPI has it for CPython 3.10 only. Its package `launchpad` is pure Python; only its package
-# `courier` is bound to 3.10, which this project never uses (services/launcher/
-# launchpad_without_courier). So the official wheel is downloaded, held to its hash, and packed again
-# without `courier` and with a tag that says so.
+# `courier` is tied to 3.10, and this project does not use it (services/launcher/
+# launchpad_without_courier). So this downloads the official wheel, checks its hash, and repacks it
+# without `courier` and with a matching tag.
 #
 #   PYTHON   has pip and wheel
 #   FOLDER   where the wheel goes; made if it is missing

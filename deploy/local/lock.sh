@@ -3,10 +3,10 @@
 # .setup.
 #
 #   locks/train.lock                     .venv: everything, with the tests' packages
-#   locks/tracking.lock                  trackers of experiments, to be installed over .venv
-#   locks/images/training[-cuda].lock    of the same versions, what the training image runs
+#   locks/tracking.lock                  experiment trackers, to install into .venv
+#   locks/images/training[-cuda].lock    the training image, with the same versions
 #   locks/images/teacher[-cuda].lock     the teacher's image, on a newer Python
-#   locks/images/build.lock              what makes the wheel of this repository in both
+#   locks/images/build.lock              what builds this repository's wheel in both
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 uv=uv
@@ -23,7 +23,7 @@ compile() {  # compile PYTHON LOCK ARGUMENT...
 mkdir -p locks/images
 compile 3.11 train pyproject.toml --extra balloon --extra dev
 
-# Trackio does not take the newest pillow.
+# Trackio does not support the newest pillow.
 grep -E '^[a-zA-Z0-9._-]+==' locks/train.lock | grep -v '^pillow==' | tr -d '\\' |
   compile 3.11 tracking pyproject.toml --extra track --constraint -
 

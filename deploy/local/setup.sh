@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Makes .venv from the committed lock: `.venv/bin/rrl` works afterwards. Quick when nothing changed.
+# Makes .venv from the committed lock, with `.venv/bin/rrl`. Quick if nothing changed.
 #
-# Needs any Python 3 with pip. A CPython 3.11 is looked for by running candidates, because a name on
-# PATH may be a version manager's shim that fails; where there is none, uv downloads one.
+# Needs any Python 3 with pip. It finds a CPython 3.11 by running candidates, because a name on
+# PATH may be a version manager's shim that fails; if there is none, uv downloads one.
 # RRL_PYTHON=/path/to/python3.11 names one explicitly.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -81,7 +81,7 @@ main() {
   say "ready: .venv/bin/rrl"
 }
 
-# Two set-ups at once (make -j, two terminals) must not write one environment.
+# Two setups at once (make -j, two terminals) must not write to one environment.
 if command -v flock >/dev/null 2>&1; then
   exec 9>.setup.lock
   flock 9

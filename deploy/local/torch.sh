@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes .venv-torch, with the libraries that write models of PyTorch: for tests alone, on the
-# interpreter of .venv. Quick when nothing changed.
+# Makes .venv-torch, with the libraries that write PyTorch models: for tests only, with the
+# interpreter of .venv. Quick if nothing changed.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 

@@ -1,7 +1,7 @@
 """The methods beside what the released code of Agarwal et al., 2022, does when it is run.
 
 `tests/oracles/record_released_methods.py` has run it; where we differ on purpose, a test says so,
-and docs/methods.md lists it under "Differs from the released code".
+and docs/methods.md lists it under "Differences from the released code".
 """
 
 from __future__ import annotations

@@ -53,6 +53,6 @@ def test_the_limit_of_compose_carries_its_actors_and_forty_clients_of_others() -
 
 
 def test_the_guide_says_how_many_streams_the_usual_limit_carries() -> None:
-    (said,) = re.findall(r"2 GiB carry (\d+) streams", GUIDE.read_text())
+    (said,) = re.findall(r"2 GiB are enough for (\d+) streams", GUIDE.read_text())
     assert most_memory_bytes(BatchingConfig(), streams=int(said)) <= 2 * 2**30
     assert most_memory_bytes(BatchingConfig(), streams=int(said) + 1) > 2 * 2**30

@@ -121,7 +121,7 @@ def _compared_otherwise(said: dict[str, Any], found: dict[str, Any]) -> set[str]
     iteration, iterations = said["Runner.training_steps"], said["Runner.num_iterations"]
     assert found["online_steps"] == iterations * iteration
     if "method.iteration_steps" not in found:
-        # JSRL's iterations in docs/methods.md, "Differs from the released code".
+        # JSRL's iterations in docs/methods.md, "Differences from the released code".
         assert found["online_evaluation_period"] * per_update == iteration
     compared = set()
     offline = said.get("RunnerWithTeacher.num_pretraining_iterations", 0)
