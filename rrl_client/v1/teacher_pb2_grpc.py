@@ -40,17 +40,17 @@ class TeacherServicer(object):
     """Missing associated documentation comment in .proto file."""
 
     def Describe(self, request, context):
-        """What one model takes and gives, and the limits of the service.
+        """A model's inputs and outputs, and the service's limits.
 
         NOT_FOUND    no such model, or not in that version
-        UNAVAILABLE  warming up or draining; so a caller can wait for readiness with this alone
+        UNAVAILABLE  warming up or draining; poll this call to wait for readiness
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListModels(self, request, context):
-        """Every model of the server in every version it can answer with.
+        """Every model of the server, in every version that it serves.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -62,12 +62,12 @@ class TeacherServicer(object):
 
         INVALID_ARGUMENT     wrong dtype, shape or number of bytes, or more rows than max_batch_rows
         NOT_FOUND            no such model
-        FAILED_PRECONDITION  the version asked for is not served (any more)
+        FAILED_PRECONDITION  the version asked for is not served, or no longer served
         RESOURCE_EXHAUSTED   the queue is full, or the predicted wait passes the deadline; the trailing
-        metadata "grpc-retry-pushback-ms" says when to try again
-        DEADLINE_EXCEEDED    the answer would have come after the caller's deadline
+        metadata "grpc-retry-pushback-ms" says when to retry
+        DEADLINE_EXCEEDED    the answer is later than the caller's deadline
         UNAVAILABLE          warming up or draining
-        UNAUTHENTICATED      the server wants a bearer token and got none or another
+        UNAUTHENTICATED      the bearer token is missing or wrong
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -76,11 +76,11 @@ class TeacherServicer(object):
     def EvaluateStream(self, request_iterator, context):
         """Many queries over one long-lived stream; answers come in any order, matched by their tags.
 
-        The server's first frame carries the initial credit: rows that may be under way at once. Every
-        later frame gives back credit for what is settled. A query beyond the credit is refused with
-        RESOURCE_EXHAUSTED; all other queries of the stream are unaffected. Refusals are answers of
-        their query, never the end of the stream. After the client has half-closed, what is under way
-        is answered and the stream ends with OK.
+        The server's first frame carries the initial credit: rows that may be in flight at once. Every
+        later frame returns credit for settled queries. A query beyond the credit is refused with
+        RESOURCE_EXHAUSTED; the stream's other queries are unaffected. A refusal answers its
+        query and never ends the stream. After the client has half-closed, queries in flight
+        are answered and the stream ends with OK.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -3,7 +3,7 @@
 isort:skip_file
 The learner service: weights and progress out, evaluations in.
 
-Weights travel as one safetensors buffer (typed, sized, never pickled).
+Weights are one safetensors buffer (typed, sized, never pickled).
 """
 
 import builtins
@@ -32,11 +32,11 @@ class _StageEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumType
     STAGE_COLLECT: _Stage.ValueType  # 1
     """The teacher acts and fills its table."""
     STAGE_OFFLINE: _Stage.ValueType  # 2
-    """Updates on the teacher's table alone."""
+    """Updates on the teacher's table only."""
     STAGE_ONLINE: _Stage.ValueType  # 3
     """The student acts and learns from its own table."""
     STAGE_FINAL_EVALUATION: _Stage.ValueType  # 4
-    """Training is over; the last evaluation is being played."""
+    """Training is over; the last evaluation is in progress."""
     STAGE_FINISHED: _Stage.ValueType  # 5
     """Nothing is left to do."""
 
@@ -47,11 +47,11 @@ STAGE_UNSPECIFIED: Stage.ValueType  # 0
 STAGE_COLLECT: Stage.ValueType  # 1
 """The teacher acts and fills its table."""
 STAGE_OFFLINE: Stage.ValueType  # 2
-"""Updates on the teacher's table alone."""
+"""Updates on the teacher's table only."""
 STAGE_ONLINE: Stage.ValueType  # 3
 """The student acts and learns from its own table."""
 STAGE_FINAL_EVALUATION: Stage.ValueType  # 4
-"""Training is over; the last evaluation is being played."""
+"""Training is over; the last evaluation is in progress."""
 STAGE_FINISHED: Stage.ValueType  # 5
 """Nothing is left to do."""
 global___Stage = Stage
@@ -98,28 +98,28 @@ class Progress(google.protobuf.message.Message):
     EVALUATED_UPDATES_FIELD_NUMBER: builtins.int
     stage: global___Stage.ValueType
     teacher_steps: builtins.int
-    """Agent steps the teacher has played into its table."""
+    """Agent steps of the teacher in its table."""
     offline_updates: builtins.int
     """Updates done in the offline stage."""
     online_updates: builtins.int
     """Updates done in the online stage."""
     actor_steps: builtins.int
-    """Agent steps the students have played into their table (1 step = several frames)."""
+    """Agent steps of the students in their table (1 step = several frames)."""
     weaning_weight: builtins.float
     """Weight of the distillation term, in [0, 1]."""
     student_return: builtins.float
     """Mean return of the newest evaluation; absent before the first."""
     teacher_return: builtins.float
-    """Mean return of the teacher; absent until it is measured, where its card gives none."""
+    """Mean return of the teacher; absent until it is measured, if its card has none."""
     random_return: builtins.float
     weights_version: builtins.int
     """Grows with each publication of weights."""
     evaluations: builtins.int
-    """Evaluations taken in so far."""
+    """Evaluations accepted so far."""
     max_priority: builtins.float
-    """Largest priority that the student's transitions have been given: what new ones enter with."""
+    """Largest priority so far of the student's transitions: the initial priority of new ones."""
     online_return: builtins.float
-    """Mean return of the newest evaluation of weights that have learned online, what weaning reads;
+    """Mean return of the newest evaluation of weights that have learned online, which weaning uses;
     absent before the first.
     """
     evaluated_updates: builtins.int
@@ -162,7 +162,7 @@ class GetWeightsRequest(google.protobuf.message.Message):
     KNOWN_VERSION_FIELD_NUMBER: builtins.int
     PURPOSE_FIELD_NUMBER: builtins.int
     known_version: builtins.int
-    """Version the caller holds; 0 for none."""
+    """Version that the caller has; 0 for none."""
     purpose: global___WeightsPurpose.ValueType
     def __init__(
         self,
@@ -184,20 +184,20 @@ class GetWeightsResponse(google.protobuf.message.Message):
     FINAL_FIELD_NUMBER: builtins.int
     SESSION_FIELD_NUMBER: builtins.int
     weights: builtins.bytes
-    """safetensors buffer; empty when known_version is the version offered, none is due, or too many
-    callers are being sent theirs: ask again.
+    """safetensors buffer; empty if known_version is the offered version, if none is due, or if too many
+    callers are fetching weights: retry.
     """
     version: builtins.int
-    """Version offered; 0 when none is."""
+    """Offered version; 0 for none."""
     final: builtins.bool
-    """Purpose EVALUATE: no further weights will come, this evaluation ends the run."""
+    """Purpose EVALUATE: these are the last weights; their evaluation ends the run."""
     session: builtins.str
     """Changes whenever the learner resumes from a checkpoint: versions count again from there, and
     evaluations since then are lost.
     """
     @property
     def progress(self) -> global___Progress:
-        """Where the run stands now."""
+        """The run's current progress."""
 
     def __init__(
         self,
@@ -273,7 +273,7 @@ class GetProgressResponse(google.protobuf.message.Message):
     EVALUATION_METRICS_FIELD_NUMBER: builtins.int
     EPISODE_STEPS_FIELD_NUMBER: builtins.int
     teacher_steps_target: builtins.int
-    """Totals the stages work towards, in the units of Progress."""
+    """Targets of the stages, in the units of Progress."""
     offline_updates_target: builtins.int
     actor_steps_target: builtins.int
     updates_per_second: builtins.float
@@ -281,15 +281,15 @@ class GetProgressResponse(google.protobuf.message.Message):
     seconds: builtins.float
     """Seconds of all sessions of this run so far."""
     checkpoint_failure: builtins.str
-    """Why the last attempt to save a checkpoint failed; empty where it did not."""
+    """Why the last attempt to save a checkpoint failed; empty if it did not."""
     awaited_updates: builtins.int
-    """Updates (of all stages) behind the weights whose evaluation is what the run waits for, with
-    nothing else left to do; absent where it does not wait for one of the student.
+    """Updates (of all stages) behind the weights whose evaluation the run waits for, with
+    nothing else left to do; absent if it waits for none of the student.
     """
     awaits_teacher_return: builtins.bool
     """Whether the run waits in this way for the return of the teacher."""
     episode_steps: builtins.int
-    """Steps of a whole episode, where play is so slow that progress is best told in episodes; else 0."""
+    """Steps of a complete episode, if play is so slow that progress is best shown in episodes; else 0."""
     @property
     def progress(self) -> global___Progress: ...
     @property
@@ -298,12 +298,12 @@ class GetProgressResponse(google.protobuf.message.Message):
 
     @property
     def saved(self) -> global___Progress:
-        """Progress that the newest checkpoint holds: what a kill leaves. Absent before the first."""
+        """Progress in the newest checkpoint: what remains after a kill. Absent before the first."""
 
     @property
     def evaluation_metrics(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.float]:
-        """Means of the student's newest evaluation since the learner started: what the environment judges
-        episodes by beside the return, by name.
+        """Means of the student's newest evaluation since the learner started, of what the environment
+        measures in addition to the return, by name.
         """
 
     def __init__(
@@ -358,12 +358,12 @@ class ReportEvaluationRequest(google.protobuf.message.Message):
     SESSION_FIELD_NUMBER: builtins.int
     EPISODE_METRICS_FIELD_NUMBER: builtins.int
     weights_version: builtins.int
-    """Weights that played; 0 when the teacher did."""
+    """Version of the evaluated weights; 0 for the teacher."""
     epsilon: builtins.float
     """Probability of a random action while playing."""
     session: builtins.str
-    """Session of the answer that gave these weights: after a restart, other weights may have the same
-    version. Empty when the teacher played, or unknown to the caller.
+    """Session of the answer with these weights: after a restart, other weights may have the same
+    version. Empty for the teacher, or if unknown to the caller.
     """
     @property
     def episode_returns(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]:
@@ -375,7 +375,7 @@ class ReportEvaluationRequest(google.protobuf.message.Message):
 
     @property
     def episode_metrics(self) -> google.protobuf.internal.containers.MessageMap[builtins.str, global___EpisodeMetric]:
-        """What else the environment judges these episodes by, by name; of most environments nothing."""
+        """What the environment measures in addition to the return, by name; empty for most environments."""
 
     def __init__(
         self,

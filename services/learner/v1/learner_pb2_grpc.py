@@ -35,7 +35,7 @@ class LearnerServicer(object):
     """Missing associated documentation comment in .proto file."""
 
     def GetWeights(self, request, context):
-        """Newest student weights, or progress alone when the caller has them already.
+        """Newest student weights, or only the progress if the caller has them already.
 
         INVALID_ARGUMENT  no deadline, or one of more than 300 s
         """
@@ -44,18 +44,18 @@ class LearnerServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetProgress(self, request, context):
-        """Where the run stands.
+        """The run's progress.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReportEvaluation(self, request, context):
-        """The evaluator's result; the answer carries the progress after it was taken in.
+        """The evaluator's result; the answer has the progress including it.
 
         INVALID_ARGUMENT     no episodes, or returns that are not finite
-        FAILED_PRECONDITION  these weights are not due (any more), or come from a session that the
-        learner has gone back behind
+        FAILED_PRECONDITION  these weights are not due, or no longer due, or come from a session that
+        ended when the learner went back to a checkpoint
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

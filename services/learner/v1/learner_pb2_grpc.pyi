@@ -3,7 +3,7 @@
 isort:skip_file
 The learner service: weights and progress out, evaluations in.
 
-Weights travel as one safetensors buffer (typed, sized, never pickled).
+Weights are one safetensors buffer (typed, sized, never pickled).
 """
 
 import abc
@@ -26,7 +26,7 @@ class LearnerStub:
         services.learner.v1.learner_pb2.GetWeightsRequest,
         services.learner.v1.learner_pb2.GetWeightsResponse,
     ]
-    """Newest student weights, or progress alone when the caller has them already.
+    """Newest student weights, or only the progress if the caller has them already.
 
     INVALID_ARGUMENT  no deadline, or one of more than 300 s
     """
@@ -35,17 +35,17 @@ class LearnerStub:
         services.learner.v1.learner_pb2.GetProgressRequest,
         services.learner.v1.learner_pb2.GetProgressResponse,
     ]
-    """Where the run stands."""
+    """The run's progress."""
 
     ReportEvaluation: grpc.UnaryUnaryMultiCallable[
         services.learner.v1.learner_pb2.ReportEvaluationRequest,
         services.learner.v1.learner_pb2.ReportEvaluationResponse,
     ]
-    """The evaluator's result; the answer carries the progress after it was taken in.
+    """The evaluator's result; the answer has the progress including it.
 
     INVALID_ARGUMENT     no episodes, or returns that are not finite
-    FAILED_PRECONDITION  these weights are not due (any more), or come from a session that the
-                         learner has gone back behind
+    FAILED_PRECONDITION  these weights are not due, or no longer due, or come from a session that
+                         ended when the learner went back to a checkpoint
     """
 
 class LearnerAsyncStub:
@@ -53,7 +53,7 @@ class LearnerAsyncStub:
         services.learner.v1.learner_pb2.GetWeightsRequest,
         services.learner.v1.learner_pb2.GetWeightsResponse,
     ]
-    """Newest student weights, or progress alone when the caller has them already.
+    """Newest student weights, or only the progress if the caller has them already.
 
     INVALID_ARGUMENT  no deadline, or one of more than 300 s
     """
@@ -62,17 +62,17 @@ class LearnerAsyncStub:
         services.learner.v1.learner_pb2.GetProgressRequest,
         services.learner.v1.learner_pb2.GetProgressResponse,
     ]
-    """Where the run stands."""
+    """The run's progress."""
 
     ReportEvaluation: grpc.aio.UnaryUnaryMultiCallable[
         services.learner.v1.learner_pb2.ReportEvaluationRequest,
         services.learner.v1.learner_pb2.ReportEvaluationResponse,
     ]
-    """The evaluator's result; the answer carries the progress after it was taken in.
+    """The evaluator's result; the answer has the progress including it.
 
     INVALID_ARGUMENT     no episodes, or returns that are not finite
-    FAILED_PRECONDITION  these weights are not due (any more), or come from a session that the
-                         learner has gone back behind
+    FAILED_PRECONDITION  these weights are not due, or no longer due, or come from a session that
+                         ended when the learner went back to a checkpoint
     """
 
 class LearnerServicer(metaclass=abc.ABCMeta):
@@ -82,7 +82,7 @@ class LearnerServicer(metaclass=abc.ABCMeta):
         request: services.learner.v1.learner_pb2.GetWeightsRequest,
         context: _ServicerContext,
     ) -> typing.Union[services.learner.v1.learner_pb2.GetWeightsResponse, collections.abc.Awaitable[services.learner.v1.learner_pb2.GetWeightsResponse]]:
-        """Newest student weights, or progress alone when the caller has them already.
+        """Newest student weights, or only the progress if the caller has them already.
 
         INVALID_ARGUMENT  no deadline, or one of more than 300 s
         """
@@ -93,7 +93,7 @@ class LearnerServicer(metaclass=abc.ABCMeta):
         request: services.learner.v1.learner_pb2.GetProgressRequest,
         context: _ServicerContext,
     ) -> typing.Union[services.learner.v1.learner_pb2.GetProgressResponse, collections.abc.Awaitable[services.learner.v1.learner_pb2.GetProgressResponse]]:
-        """Where the run stands."""
+        """The run's progress."""
 
     @abc.abstractmethod
     def ReportEvaluation(
@@ -101,11 +101,11 @@ class LearnerServicer(metaclass=abc.ABCMeta):
         request: services.learner.v1.learner_pb2.ReportEvaluationRequest,
         context: _ServicerContext,
     ) -> typing.Union[services.learner.v1.learner_pb2.ReportEvaluationResponse, collections.abc.Awaitable[services.learner.v1.learner_pb2.ReportEvaluationResponse]]:
-        """The evaluator's result; the answer carries the progress after it was taken in.
+        """The evaluator's result; the answer has the progress including it.
 
         INVALID_ARGUMENT     no episodes, or returns that are not finite
-        FAILED_PRECONDITION  these weights are not due (any more), or come from a session that the
-                             learner has gone back behind
+        FAILED_PRECONDITION  these weights are not due, or no longer due, or come from a session that
+                             ended when the learner went back to a checkpoint
         """
 
 def add_LearnerServicer_to_server(servicer: LearnerServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

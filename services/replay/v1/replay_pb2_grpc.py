@@ -35,32 +35,32 @@ class ReplayServicer(object):
     """Missing associated documentation comment in .proto file."""
 
     def GetStatus(self, request, context):
-        """Which tables are served now.
+        """The tables that are served now.
 
-        UNAVAILABLE          tables are being loaded; ask again
+        UNAVAILABLE          tables are being loaded; retry
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Restore(self, request, context):
-        """Serves the tables of a checkpoint and drops what came after it. Answers once they are loaded; at
-        once where they are served already and no item has been sampled since.
+        """Serves the tables of a checkpoint and drops later items. Answers once they are loaded, or at
+        once if they are already served and no item has been sampled since.
 
         NOT_FOUND            this shard has no tables of that checkpoint
         FAILED_PRECONDITION  its tables cannot be loaded, or belong to another experiment
-        UNAVAILABLE          the port is in use, or the role is stopping; ask again
+        UNAVAILABLE          the port is in use, or the role is stopping; retry
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Save(self, request, context):
-        """Saves the present tables as those of a checkpoint, and deletes older ones.
+        """Saves the current tables under a checkpoint's number, and deletes older ones.
 
-        ABORTED              other tables are served than those that the caller learned from
-        INTERNAL             they could not be written; those saved before stay
-        UNAVAILABLE          Reverb does not answer; ask again
+        ABORTED              the served tables are not those that the caller learned from
+        INTERNAL             they could not be written; the earlier ones stay
+        UNAVAILABLE          Reverb does not answer; retry
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
