@@ -141,7 +141,8 @@ class TeacherClient:
         deadline = time.monotonic() + timeout
         kept, rows = observations, 1
         if isinstance(observations, np.ndarray):
-            kept, rows = observations.copy(), observations.shape[0] if observations.ndim else 1
+            # As it lies in memory: the thread that sends it brings its axes into order.
+            kept, rows = observations.copy("K"), observations.shape[0] if observations.ndim else 1
         self._pending.add(rows, timeout)
 
         async def answer() -> TeacherAnswer:

@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rrl_client.errors import TeacherRejected
 from rrl_client.requests import Priority, Refusal
+from rrl_client.row_major import row_major_bytes
 from rrl_client.spec import OBSERVATION_DTYPES, PolicySpec, TeacherDescription
 from rrl_client.v1 import teacher_pb2
 
@@ -256,7 +257,7 @@ def observation_bytes(observations: NDArray[Any]) -> bytes:
     """Observations as a message carries them: row-major, little-endian."""
     if observations.dtype.itemsize > 1:
         observations = observations.astype(observations.dtype.newbyteorder("<"), copy=False)
-    return observations.tobytes()
+    return row_major_bytes(observations)
 
 
 def decode_observations(

@@ -22,6 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rrl_client.row_major import copy_row_major
+
 if sys.platform != "win32":
     import fcntl
 
@@ -112,7 +114,9 @@ class SharedRows:
             return None
         offset = first * self.row_bytes
         taken = self._bytes[offset : offset + observations.nbytes]
-        taken.view(observations.dtype).reshape(observations.shape)[...] = observations
+        copy_row_major(
+            observations, into=taken.view(observations.dtype).reshape(observations.shape)
+        )
         return offset
 
     def give_back(self, offset: int, rows: int) -> None:

@@ -7,6 +7,8 @@ import logging
 import threading
 import time
 
+import jax
+
 from rrl_agents.types import Params, Progress
 from services.learner.client import LearnerClient, LearnerRefused, LearnerUnavailable, Purpose
 from services.shared.errors import UserError
@@ -21,7 +23,7 @@ class ActorSnapshot:
     Attributes:
         progress: Of the run, at most one poll old.
         version: Version of the weights.
-        params: Newest weights the actor has.
+        params: Newest weights the actor has, where it computes.
         confirmed_at: Monotonic time at which the learner last said that there are none newer.
     """
 
@@ -97,7 +99,8 @@ class WeightPoller:
             self._latest = ActorSnapshot(
                 progress=update.progress,
                 version=update.version,
-                params=update.params,
+                # Off the wire they come unaligned: every forward pass would copy them.
+                params=jax.device_put(update.params),
                 confirmed_at=now,
             )
         elif latest is not None:
