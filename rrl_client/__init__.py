@@ -1,10 +1,12 @@
 """Clients of the teacher service: what other people's agents import. Needs grpcio, protobuf, numpy.
 
-from rrl_client import TeacherClient
+The values of a batch of states, and the actions they prefer:
 
-with TeacherClient("127.0.0.1:50051") as teacher:
-    answer = teacher.evaluate(observations)  # uint8 [B, 84, 84, 4]
-    actions = answer.action_values.argmax(axis=1)  # float32 [B, A]
+    from rrl_client import TeacherClient
+
+    with TeacherClient("127.0.0.1:50051") as teacher:
+        answer = teacher.evaluate(observations)  # uint8 [B, 84, 84, 4]
+        actions = answer.action_values.argmax(axis=1)  # float32 [B, A]
 """
 
 from rrl_client.blocking import TeacherClient

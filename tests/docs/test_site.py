@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import rrl_client
+
 ROOT = Path(__file__).resolve().parents[2]
 MKDOCS = Path(sys.executable).with_name("mkdocs")
 
@@ -29,6 +31,7 @@ def test_the_site_builds_strictly_with_the_api_of_both_packages(tmp_path: Path) 
     assert built.returncode == 0, built.stdout + built.stderr
     client = (tmp_path / "api" / "client.html").read_text()
     assert 'id="rrl_client.TeacherClient.evaluate"' in client
+    assert [name for name in rrl_client.__all__ if f'id="rrl_client.{name}"' not in client] == []
     agents = (tmp_path / "api" / "agents.html").read_text()
     assert 'id="rrl_agents.reincarnation.recipe.Recipe"' in agents
     # A file outside docs/ has no page: its path stands there instead of a link.
