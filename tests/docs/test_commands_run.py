@@ -24,8 +24,9 @@ ENDED = (0, 128 + signal.SIGINT)
 
 
 def _pages(*kinds: Kind) -> list[str]:
-    """Pages with a command of these kinds."""
-    return list(dict.fromkeys(command.page for command in WRITTEN if kind(command) in kinds))
+    """Pages with a command of these kinds, beside the mere change of folder."""
+    those = [one for one in WRITTEN if kind(one) in kinds and not one.text.startswith("cd ")]
+    return list(dict.fromkeys(command.page for command in those))
 
 
 class Reader:
@@ -38,6 +39,7 @@ class Reader:
         self._folder = self._cwd = folder
         self._block = ""
         self._services: dict[str, tuple[Command, subprocess.Popen[bytes], Path]] = {}
+        self._started: list[subprocess.Popen[bytes]] = []
         names = ("teacher", "replay", "control", "learner")
         self._ports = {name: free_port() for name in names}
         for name in ("examples", "rrl_client", "suites", "tests/fixtures"):
@@ -80,7 +82,7 @@ class Reader:
         wait_until(works, f"{command} works")
 
     def _start(self, line: str, output: IO[bytes]) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             ["bash", "-c", line],
             cwd=self._cwd,
             env=self._environment,
@@ -89,6 +91,8 @@ class Reader:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+        self._started.append(process)
+        return process
 
     def _stop(self, name: str) -> None:
         command, process, printed = self._services.pop(name)
@@ -103,7 +107,7 @@ class Reader:
 
     def kill(self) -> None:
         """End what a failure has left."""
-        for _, process, _ in self._services.values():
+        for process in self._started:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
