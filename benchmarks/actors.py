@@ -1,22 +1,22 @@
-"""What an actor costs: its steps per second against bare environments with a bare policy.
+"""What an actor costs: its steps per second compared with bare environments and a bare policy.
 
 Teacher, replay, learner and two actors are processes of the `rrl` command. The learner waits for
-more steps than are played here, so it only hands out weights. One actor asks the teacher about
-every state, as kickstarting does at first; the other plays for a method without a teacher, as all
-do once they are weaned. An actor whose turn it is not is stopped by a signal. Steps are counted
-where they arrive, in the student's table, whose rate limiter never blocks an insert here. The bare
-environments take random actions; the bare policy is the same compiled network. All take turns, so
-that a slower minute of the machine meets all. On a CPU teacher and replay share the cores: the
-ratios of steps/s hold their cost too, those of CPU time hold the actor's alone.
+more steps than this benchmark plays, so it only serves weights. One actor queries the teacher about
+every state, as kickstarting does at first; the other plays for a method without a teacher, like
+every weaned student. A signal stops the actor that is not being measured. Steps are counted in the
+student's table, whose rate limiter never blocks an insert here. The bare environments take random
+actions; the bare policy is the same compiled network. Measurements alternate, so that a slow minute
+of the machine affects all. On a CPU teacher and replay share the cores: ratios of steps/s include
+their cost, ratios of CPU time only the actor's.
 
 Ratios (higher is better):
     weaned_actor            steps/s of the actor without queries, over the bare environments and
-                            policy; a writer beside the environments hides its cost
-    taught_actor            the same of the actor with a query for every state
+                            policy; a writer that runs beside the environments hides its cost
+    taught_actor            the same for the actor with a query for every state
     weaned_actor_cpu        CPU time of a bare step over that of an actor's step
     taught_actor_cpu
     writes_cpu              CPU time of a bare step over that of a bare step and the bare writes of
-                            its rows: the most that weaned_actor_cpu can be with Reverb
+                            its rows: the upper bound of weaned_actor_cpu with Reverb
 
     python -m benchmarks.actors --quick --json
 """

@@ -1,7 +1,7 @@
-"""The benchmarks that have a bar, one after the other, and a table of bars and values.
+"""Run all benchmarks that have a bar, one after the other, and print a table of bars and values.
 
-What each ratio is, its benchmark says. The bars are for an idle machine of two cores: other work
-beside it lowers most values. The table is in Markdown, for `docs/performance.md`.
+Each benchmark explains its ratios. The bars are for an idle machine with two cores: other work
+lowers most values. The table is in Markdown, for `docs/performance.md`.
 
 Ratios: each that has a bar, by its benchmark and name.
 

@@ -1,7 +1,7 @@
-"""What the parts of a run cost alone, in CPU seconds: environment steps, networks, updates.
+"""What the parts of a run cost on their own, in CPU seconds: environment steps, networks, updates.
 
 Two processes measure at once, one playing and one updating, as in a run: cores that share caches,
-or are two threads of one, work slower side by side.
+or are two threads of one core, are slower when both are busy.
 """
 
 from __future__ import annotations

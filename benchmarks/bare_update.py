@@ -1,4 +1,4 @@
-"""The bare update: the jitted training step alone, again and again on one batch on the device."""
+"""The bare update: the jitted training step on its own, repeated on one batch on the device."""
 
 from __future__ import annotations
 

@@ -1,20 +1,20 @@
 """What a cluster has to carry: bytes, CPU and memory of a run, per step, query, update, transition.
 
-A teacher, a replay server, a learner and an actor run as processes of their own on Pong with a
+A teacher, a replay server, a learner and an actor run as separate processes on Pong with a
 Nature DQN; every connection goes through a relay that counts its bytes. First the actor plays
-freely while replay fills up; then the learner trains, and the replay ratio holds both; last, a
-checkpoint is written. CPU is the process's own time, so that it counts alike however many processes
-share the machine: its inverse is what one core carries.
+freely while replay fills up; then the learner trains, with both at the replay ratio; finally a
+checkpoint is written. CPU is each process's own time, so it does not depend on how many processes
+share the machine: its inverse is the capacity of one core.
 
-Ratios (lower is better, but for the last):
+Ratios (lower is better, except the last):
     query_bytes_over_state        bytes to and from the teacher per state, over the state's own
     insert_bytes_over_frame       bytes to replay per transition, over its one new frame
     batch_bytes_over_frames       bytes from replay per sampled row, over its stack + n frames
     weights_bytes_over_params     bytes from the learner per set of weights, over its float32
     memory_over_frame             resident memory of replay per transition, over its one new frame
     checkpoint_over_frame         bytes of a checkpoint per transition, over its one new frame
-    learner_updates_over_actor    actors that one learner keeps busy: steps that its updates allow a
-                                  second, over the steps of one actor with a core to itself
+    learner_updates_over_actor    actors that one learner keeps busy: steps per second that its
+                                  updates allow, over the steps of one actor on its own core
 
     python -m benchmarks.cluster_numbers --quick --json
 """

@@ -1,4 +1,4 @@
-"""Where the processor time of a run goes, by role and by stretch: read from /proc while it runs."""
+"""The CPU time of a run by role and phase, read from /proc while it runs."""
 
 from __future__ import annotations
 

@@ -1,17 +1,17 @@
-"""Where two cores' time goes in a whole QDagger run on Pong: real processes, the demo's student.
+"""Where two cores' time goes in a complete QDagger run on Pong: real processes, the demo's student.
 
-`rrl train` runs as users run it, on two cores: 2,000 offline updates, then 20,000 agent steps, with
-evaluations. Its processes' CPU time is read while it runs, by role. What of it is environments and
-networks follows from counts (steps, states, updates, from the metrics pages) and from what each
-costs alone, by the run's config.json, measured afterwards with both cores at work. A table shows
-where the time of the cores went in three stretches: the start, until the teacher's first step;
+`rrl train` runs as for a user, on two cores: 2,000 offline updates, then 20,000 agent steps, with
+evaluations. The benchmark reads its processes' CPU time by role while it runs. The share of
+environments and networks follows from counts (steps, states, updates, from the metrics pages) and
+the cost of one of each, by the run's config.json, measured afterwards with both cores busy. A table
+shows where the cores' time went in three phases: the start, until the teacher's first step;
 training, until the last update; and the end, which is the last evaluation and the report. Each sums
 to the wall time of both cores.
 
 Ratios (higher is better):
-    training_useful        of both cores' time while training: share in environments and networks
-    training_useful_of_cpu the same, of the CPU time that the run's processes took: what counts
-                           where other work shares the machine
+    training_useful        share of environments and networks in both cores' time while training
+    training_useful_of_cpu the same, of the CPU time that the run's processes took: relevant on a
+                           shared machine
     whole_useful           as training_useful, from the command to its end
 
     python -m benchmarks.end_to_end --quick --json
@@ -58,12 +58,12 @@ Table = Mapping[str, float]
 def main() -> None:
     """Run, measure and print."""
     parser = make_parser(__doc__)
-    parser.add_argument("--cores", type=int, default=2, help="that the run may use")
+    parser.add_argument("--cores", type=int, default=2, help="cores that the run may use")
     parser.add_argument(
         "--train",
         default="",
         metavar="FLAGS",
-        help='further ones of `rrl train`: --train="..."',
+        help='further flags of `rrl train`: --train="..."',
     )
     flags, given = read_flags(parser)
     cores = sorted(os.sched_getaffinity(0))[: given.cores]

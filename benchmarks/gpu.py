@@ -1,12 +1,12 @@
 """What a GPU does: the learner's updates against the bare update, and the frames/s of a whole run.
 
-Runs anywhere JAX does; without a GPU it shows that it works. Three parts, one after the other:
-`benchmarks.learner` for Nature and IMPALA, in batches of 32 and 256, with replay in Reverb and with
-the teacher's data in the learner's memory; the same in bfloat16; and a run of `rrl train` with
-Nature's network on all cores, by its frames in the online stage.
+Runs wherever JAX does; without a GPU it only shows that it works. Three parts, one after the other:
+`benchmarks.learner` for Nature and IMPALA, with batches of 32 and 256, with replay in Reverb and
+with the teacher's data in the learner's memory; the same in bfloat16; and a run of `rrl train`
+with Nature's network on all cores, measured by its frames in the online stage.
 
 Ratios (higher is better):
-    <case>, <case>_fed     as `benchmarks.learner` has them
+    <case>, <case>_fed     as in `benchmarks.learner`
     <case>_bfloat16_speed  bare updates/s in bfloat16 over those in float32
     frames_over_anchor     frames/s of the run over 20,000 (agent0: Launchpad and replay on one RTX
                            4090)

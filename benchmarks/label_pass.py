@@ -1,4 +1,4 @@
-"""One labelling pass in a process that imports what `rrl teacher label` does, and no more."""
+"""One labelling pass in a process that imports only what `rrl teacher label` does."""
 
 from __future__ import annotations
 

@@ -1,20 +1,20 @@
-"""What labelling a replay buffer costs: its transitions per second beside the bare forward.
+"""What labelling a replay buffer costs: transitions per second relative to the bare forward pass.
 
 A buffer of real Pong frames, wrapped around its cursor, is written as Dopamine writes it. The pass
-is what `rrl teacher label --address` does, in a fresh process: unpacking, stacking, asking over the
-shared memory, writing labels. The service is `rrl teacher serve` in a process of its own, once
-computing with JAX and once with the backend it chooses. The bare forwards are the policies in a
-loop of one caller on one batch, at their best batch size, before and after each pass.
+is that of `rrl teacher label --address`, in a new process: unpacking, stacking, querying over
+shared memory, writing labels. The service is `rrl teacher serve` in a separate process, once
+with JAX and once with the backend that it chooses. The bare forward passes are the policies in a
+loop with one caller and one batch, at their best batch size, before and after each pass.
 
-On a CPU all of them share the cores. On a machine that others use, too, the ratios of CPU time say
-more than those of the clock.
+On a CPU all of them share the cores. On a machine with other work, use the ratios of CPU time
+rather than those of wall time.
 
 Ratios (higher is better):
-    jax over bare jax            transitions/s of the pass over states/s of the bare jitted forward,
-                                 the same network computed by JAX on both sides
+    jax over bare jax            transitions/s of the pass over states/s of the bare jitted forward
+                                 pass, with the same network computed by JAX on both sides
     chosen over bare jax         the same for the backend that the service chooses
-    chosen over bare chosen      over that backend's own bare forward
-    ... cpu                      CPU time of the bare forward over that of pass and service together
+    chosen over bare chosen      over that backend's own bare forward pass
+    ... cpu                      CPU time of the bare forward pass over that of pass and service
 
     python -m benchmarks.label_replay --quick --json
 """
@@ -61,7 +61,7 @@ def main() -> None:
     """Measure and print."""
     parser = make_parser(__doc__)
     parser.add_argument("--rows", type=int, help="rows of the buffer; by default 20,000")
-    parser.add_argument("--checkpoint", default=CHECKPOINT, help="any teacher of Pong")
+    parser.add_argument("--checkpoint", default=CHECKPOINT, help="a Pong teacher")
     flags, given = read_flags(parser)
     rows = flags.pick(full=20_000, quick=6_000, smallest=400) if given.rows is None else given.rows
     repeats = flags.pick(full=5, quick=2, smallest=1)

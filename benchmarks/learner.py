@@ -1,21 +1,21 @@
 """What the learner's loop costs: its updates per second against the bare jitted update.
 
-The replay server is a process of its own and holds a few thousand transitions of random play. The
+The replay server is a separate process with a few thousand transitions of random play. The
 loop is `Learner.step`: sampling, decoding, the updates of a block, clocks and metrics. The bare
-update repeats on one batch that is on the device already. Both take turns, so that a slower minute
-of the machine meets both. On a CPU the replay server shares the cores: the ratio holds its cost
-too.
+update repeats on one batch that is already on the device. Measurements alternate, so that a slow
+minute of the machine affects both. On a CPU the replay server shares the cores, so the ratio
+includes its cost.
 
-A case is named by its student, its batch size, and what is special: `kept` draws batches from the
+A case is named by its student, its batch size, and a variant: `kept` draws batches from the
 teacher's data in the learner's memory, `bfloat16` does so with layers of that type, `prioritised`
-samples the student's table in the online stage, with new priorities after each update; all others
+samples the student's table in the online stage, with new priorities after each update. All others
 sample the teacher's table in the offline stage.
 
-Ratios, of each case (higher is better):
+Ratios, for each case (higher is better):
     <case>             updates/s of the loop over the bare update
-    <case>_free        share of the time in which the learner's thread does not compute; on a CPU
-                       the updates themselves are other threads' work
-    <case>_fed         share of the time in which updates do not wait for replay
+    <case>_free        share of time in which the learner's thread uses no CPU; on a CPU other
+                       threads compute the updates
+    <case>_fed         share of time in which updates do not wait for replay
 
     python -m benchmarks.learner --quick --json
     python -m benchmarks.learner --cases nature_32 nature_256_kept
@@ -134,7 +134,9 @@ def main() -> None:
     parser = make_parser(__doc__)
     parser.add_argument("--cases", nargs="+", choices=CASES, metavar="CASE", help=", ".join(CASES))
     parser.add_argument(
-        "--seconds", type=float, help="of each measurement; by default 6, or 1.5 with --quick"
+        "--seconds",
+        type=float,
+        help="length of each measurement; by default 6, or 1.5 with --quick",
     )
     flags, given = read_flags(parser)
     chosen = given.cases or flags.pick(

@@ -1,4 +1,4 @@
-"""A time limit for a benchmark: one that waits for ever ends, and says where it stood."""
+"""A time limit for a benchmark: one that hangs ends with an error that says where."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""What playing MinAtar by the vector costs: its steps per second against the bare package's.
+"""What vectorised MinAtar costs: its steps per second against the bare package's.
 
-Both take random actions and look at every state; the bare games are stepped one after the other,
-reset where they end. One thread each, timed by its CPU seconds.
+Both take random actions and read every state; the bare games are stepped one after the other and
+reset when they end. One thread each, timed by its CPU seconds.
 
-Ratios (higher is better): <game>_over_bare, of steps of single environments per CPU second.
+Ratios (higher is better): <game>_over_bare, in steps of single environments per CPU second.
 
     python -m benchmarks.minatar_steps --quick --json
 """

@@ -1,14 +1,14 @@
-"""What a run in one process costs beside its bare parts: a MinAtar run of QDagger.
+"""What a run in one process costs relative to its bare parts: a MinAtar run of QDagger.
 
 The run is that of `suites/minatar.toml` (QDagger, one game and seed) with a teacher of random
-weights. Its CPU time is set against that of its parts alone, measured in the same process right
-after it: the jitted updates on batches that are on the device; steps of the environments, with one
-bare forward of the student or the teacher for each (both where the student's states are labelled);
-and the evaluations, whose time is taken in the run, as they call nothing else. A small run comes
+weights. Its CPU time is compared with that of its parts alone, measured in the same process right
+afterwards: the jitted updates on batches that are on the device; environment steps, with one
+bare forward pass of the student or the teacher for each (both where the student's states are
+labelled); and the evaluations, timed during the run, as they call nothing else. A small run comes
 first, so that compiled programs are in JAX's cache, as in a suite.
 
-Updates are also measured by themselves: `Learner.step` offline, with replay in this process,
-against the bare update, in turn.
+Updates are also measured separately: `Learner.step` offline, with replay in this process,
+alternating with the bare update.
 
 Ratios:
     run_over_bare_parts            CPU time of the run over its bare parts (lower is better)

@@ -1,19 +1,19 @@
-"""What replay costs: bytes per transition, batches per second, and each side's processor time.
+"""What replay costs: bytes per transition, batches per second, and each side's CPU time.
 
-Replay servers are processes of their own and hold items of Pong, played at random. The reader takes
-batches of 32 as the learner does, in blocks of 10, and does nothing else. Where all processes share
-two cores, more samplers or shards bring no more batches per second; the processor time of a batch
-then says what they cost, and that of the busiest server what a shard takes off each server.
+Replay servers are separate processes with items of Pong from random play. The reader only takes
+batches of 32, in blocks of 10, as the learner does. If all processes share
+two cores, more samplers or shards bring no more batches per second; the CPU time per batch
+then shows what they cost, and that of the busiest server what a shard takes off each server.
 
-The first table is by the rows that are compressed together (`WriterOptions.chunk_length`), the
+The first table is by the number of rows per compressed chunk (`WriterOptions.chunk_length`), the
 second by what is read and how. With writers, two processes insert as fast as the ratio lets them.
 
-Ratios (higher is better, unless it says otherwise):
-    bytes over one compressed frame    of a transition in the server's memory, as written by
+Ratios (higher is better, unless stated otherwise):
+    bytes over one compressed frame    size of a transition in the server's memory, as written by
                                        default, over one whose frame is compressed alone; lower is
                                        better
     chunk <length>, cpu                CPU time of a batch and its share of the writing (one
-                                       transition written for 8 drawn) by default over that length's
+                                       transition written per 8 drawn) by default over that length's
     <case>                             batches/s of a case over those of the first
     <case>, cpu                        CPU time of a batch of the first case, reader and servers,
                                        over the case's

@@ -1,4 +1,4 @@
-"""For the benchmark of replay: servers and writers as processes of their own, items of Pong."""
+"""For the replay benchmark: servers and writers as separate processes, and items of Pong."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Roles of a run as processes of their own, started by the `rrl` command as users start them."""
+"""Roles of a run as separate processes, started by the `rrl` command as users start them."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""How long a run takes from the command to its first number of progress, and its CPU time.
+"""How long a run takes from the command to its first progress number, and the CPU time until then.
 
-`rrl demo` is started in a terminal of its own, first with an empty cache of compiled functions
-(cold), then with what the one before has left there (warm). Its first sign is the first character
-on the terminal; its first number is the first count of steps above 0. The CPU time is that of all
-its processes until then. Wall times mean something on an idle machine only; what the CPU time is
-compared with, the imports of one learner, is measured beside it.
+`rrl demo` runs in its own terminal, first with an empty cache of compiled functions
+(cold), then with the cache that the first start has filled (warm). Its first sign is the first
+character on the terminal; its first number is the first step count above 0. The CPU time is that of
+all its processes until then. Wall times are meaningful on an idle machine only; the CPU time is
+compared with that of one learner's imports, measured at the same time.
 
 Ratios (lower is better):
     cold                    seconds to the first number over 20 s, cold; at most 1 is the bar

@@ -1,4 +1,4 @@
-"""Benchmarks run by another benchmark, each as a process of its own, one after the other."""
+"""Benchmarks run by another benchmark, each in its own process, one after the other."""
 
 from __future__ import annotations
 

@@ -1,15 +1,15 @@
-"""Plays an Atari game by a teacher's action values: an agent from outside this project.
+"""Play an Atari game using a teacher's action values, as an agent outside this project would.
 
-It needs the client (`pip install path/to/this/repository/rrl_client` brings it, with grpcio,
-protobuf and numpy) and an environment (`pip install ale-py gymnasium`), on any Python from 3.10 on.
+It needs the client (`pip install path/to/this/repository/rrl_client`, which installs grpcio,
+protobuf and numpy) and an environment (`pip install ale-py gymnasium`), on Python 3.10 or newer.
 Start a teacher first:
 
     rrl teacher serve --checkpoint pong_dqn
     python play_with_teacher.py --address 127.0.0.1:50051 --episodes 1
 
-On the teacher's own machine the observations go through shared memory, from others over gRPC; the
-agent need not know. The environment follows Dopamine's protocol, the one the teacher was trained
-in: sticky actions, frame skip 4, gray 84x84 frames, stacks of 4, minimal action set, no end at the
+The client passes observations in shared memory if the teacher is on the same host, and over gRPC
+otherwise. The environment follows Dopamine's protocol, with which the teacher was trained: sticky
+actions, frame skip 4, gray 84x84 frames, stacks of 4, minimal action set, no episode end at the
 loss of a life.
 """
 
@@ -51,13 +51,17 @@ def _parse_flags() -> argparse.Namespace:
         default="127.0.0.1:50051",
         help="HOST:PORT of the teacher; several with commas for replicas",
     )
-    parser.add_argument("--game", help="game to play; by default the one the teacher says")
-    parser.add_argument("--environments", type=int, default=1, help="games played side by side")
+    parser.add_argument("--game", help="game to play; by default the teacher's")
+    parser.add_argument("--environments", type=int, default=1, help="number of parallel games")
     parser.add_argument("--episodes", type=int, default=1, help="stop after this many episodes")
     parser.add_argument("--max-steps", type=int, help="stop after this many steps per environment")
-    parser.add_argument("--epsilon", type=float, default=0.001, help="share of random actions")
+    parser.add_argument(
+        "--epsilon", type=float, default=0.001, help="probability of a random action"
+    )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--timeout-seconds", type=float, default=30.0, help="for each query")
+    parser.add_argument(
+        "--timeout-seconds", type=float, default=30.0, help="deadline of each query"
+    )
     return parser.parse_args()
 
 
@@ -65,7 +69,7 @@ def _play(teacher: TeacherClient, flags: argparse.Namespace) -> None:
     about = teacher.wait_until_ready(flags.timeout_seconds)
     game = flags.game or about.game
     if about.game not in ("unknown", game):
-        raise ValueError(f"this teacher plays {about.game}, not {game}; leave --game away")
+        raise ValueError(f"this teacher plays {about.game}, not {game}; omit --game")
     environments = _make_environments(game, flags.environments)
     policy = TeacherPolicy(teacher, flags.epsilon, np.random.default_rng(flags.seed))
     policy.check_environment(environments)
@@ -75,7 +79,7 @@ def _play(teacher: TeacherClient, flags: argparse.Namespace) -> None:
     returns_so_far = np.zeros(flags.environments)
     steps = 0
     while len(returns) < flags.episodes and steps != flags.max_steps:
-        # The emulators give the frames of a stack first; the policy turns them for the teacher.
+        # The emulators have the stack's frames on the first axis; the policy transposes them.
         stacks, rewards, terminated, truncated, _ = environments.step(policy(stacks))
         steps += 1
         returns_so_far += rewards

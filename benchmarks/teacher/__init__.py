@@ -1,1 +1,1 @@
-"""What the teacher service costs, against the bare forward: loads, soak and devices."""
+"""What the teacher service costs relative to the bare forward pass: loads, soak and devices."""

@@ -1,16 +1,16 @@
-"""What the teacher service costs: throughput, latency and CPU beside the bare forward.
+"""What the teacher service costs: throughput, latency and CPU relative to the bare forward pass.
 
-Service, clients and bare forward are three processes. On a machine with few cores service and
-clients share them: ratios of states per second then hold the cost of both ends, and CPU per state
-of the server alone is the figure that says more.
+Service, clients and bare forward pass are three processes. On a machine with few cores service and
+clients share them: ratios of states per second then include the cost of both ends, and the server's
+CPU time per state is the more useful number.
 
-A table for each backend, JAX and ONNX Runtime, whose limit is the same backend's bare forward: the
-policy in a loop of one caller, in batches of the best of 8, 32, 64 and 128 states.
+There is a table for each backend, JAX and ONNX Runtime. Its limit is the same backend's bare
+forward pass: the policy in a loop with one caller, with the best batch size of 8, 32, 64 and 128.
 
 Ratios, by "<backend> <transport> <clients>x<states>":
-    states     states/s over the bare forward (higher is better)
-    cpu        server CPU per state over the bare forward's (lower is better)
-    p50        median latency over a bare forward of one state (lower is better)
+    states     states/s over the bare forward pass (higher is better)
+    cpu        server CPU per state over the bare forward pass's (lower is better)
+    p50        median latency over a bare forward pass of one state (lower is better)
 
     python -m benchmarks.teacher --quick --json
 """
@@ -55,9 +55,15 @@ _SMALLEST = ("stream 1x1", "same-host 64x1")
 def main() -> None:
     """Measure and print."""
     parser = make_parser(__doc__)
-    parser.add_argument("--only", nargs="*", default=[], help="cells whose names hold any of these")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds over all cells, not --quick")
-    parser.add_argument("--backend", choices=tuple(BACKENDS), help="one table instead of two")
+    parser.add_argument(
+        "--only", nargs="*", default=[], help="cells whose names contain any of these"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="rounds over all cells, without --quick"
+    )
+    parser.add_argument(
+        "--backend", choices=tuple(BACKENDS), help="print only this backend's table"
+    )
     flags, given = read_flags(parser)
     keep_large_buffers()
     ratios: dict[str, float] = {}

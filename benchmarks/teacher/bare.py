@@ -1,8 +1,8 @@
-"""The bare forward: what one caller gets out of a policy in a loop, with nothing around it.
+"""The bare forward pass: the throughput of a policy in a loop with one caller and nothing else.
 
 It runs in the benchmark's own process while the service is idle, with the allocator set up as in
-the service, and it is the best the backend does for one caller: in batches of whichever size of 8,
-32, 64 and 128 gives the most states per second here.
+the service, and is the backend's best for one caller: with the batch size of 8, 32, 64 and 128 that
+gives the most states per second here.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the service is to reach, checked against what was measured."""
+"""The service's targets, checked against what was measured."""
 
 from __future__ import annotations
 

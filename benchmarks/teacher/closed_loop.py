@@ -1,8 +1,8 @@
-"""The closed-loop table: every transport under every load, each beside the bare forward.
+"""The closed-loop table: every transport under every load, compared with the bare forward pass.
 
-The bare forward is measured before and after every cell, and the cell is set against the mean of
-both: a slower minute of the machine meets both. Rounds go over all cells again, and medians over
-the rounds are what counts.
+The bare forward pass is measured before and after every cell, and the cell is compared with the
+mean of both, so that a slow minute of the machine affects both. Rounds repeat all cells; results
+are medians over the rounds.
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
-"""What a GPU can do and how much of it the service gets out: batch sizes, types, replicas.
+"""What a GPU can do and how much of it the service achieves: batch sizes, types, replicas.
 
-The network is the Nature DQN's with random weights: speed does not depend on them. First the bare
-forward, in this process, by batch size in float32 and bfloat16, and how far bfloat16's answers are
-from float32's; then the service in bfloat16, as one process and as replicas that share the device,
-asked by several client processes with observations in messages and in shared memory. Without a GPU
-it ends with an error; `--cpu` measures the same on the CPU, and so does `--smallest`.
+The network is the Nature DQN's with random weights, which do not affect the speed. First the bare
+forward pass, in this process, by batch size in float32 and bfloat16, and the difference between the
+two; then the service in bfloat16, as one process and as replicas that share the device,
+queried by several client processes with observations in messages and in shared memory. Without a
+GPU it ends with an error; `--cpu` measures the same on the CPU, and so does `--smallest`.
 
-Ratios (higher is better): served states/s over the bare forward's, in bfloat16 at its best size.
+Ratios (higher is better): served states/s over the bare forward pass's, in bfloat16 at its best
+batch size.
 
     python -m benchmarks.teacher.device --quick --json
 """
@@ -51,7 +52,7 @@ _CPU_BATCH_SIZES = (1, 8, 32)
 def main() -> None:
     """Measure and print."""
     parser = make_parser(__doc__)
-    parser.add_argument("--cpu", action="store_true", help="do all the same on the CPU, to try it")
+    parser.add_argument("--cpu", action="store_true", help="run on the CPU instead, to try it")
     flags, given = read_flags(parser)
     on_cpu = given.cpu or flags.size == "smallest"
     # The service's process has its share of the device's memory, too.

@@ -1,7 +1,7 @@
-"""Far more clients than a teacher can answer, each with a connection of its own and no mercy.
+"""Far more clients than a teacher can answer, each with its own connection and no retries.
 
-A client asks the next query as soon as the one before has ended: it waits as long as a refusal says
-(`polite`), or not at all. What the service refuses is counted, not repeated: the numbers are the
+A client sends the next query as soon as the previous one has ended: it waits as long as a refusal
+says (`polite`), or not at all. Refusals are counted, not repeated: the numbers are the
 service's own, without the retries of the shipped clients.
 """
 

@@ -1,7 +1,7 @@
-"""Closed-loop load: clients that each ask again as soon as they are answered.
+"""Closed-loop load: clients that each send the next query as soon as they get an answer.
 
-All clients live in one process, which imports no JAX and is not the benchmark's own: its CPU time
-is the clients' alone. It takes the times of both processes at the two ends of the same window.
+All clients share one process, which imports no JAX and is not the benchmark's own, so its CPU time
+is that of the clients. CPU times of both processes are read at both ends of the same window.
 """
 
 from __future__ import annotations

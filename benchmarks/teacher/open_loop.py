@@ -1,7 +1,7 @@
-"""Open-loop load: queries of one state that come when they come, however busy the service is.
+"""Open-loop load: queries of one state that arrive independently of how busy the service is.
 
 Arrivals are Poisson at a share of the closed loop's capacity. Latency counts from the moment a
-query was to be sent, so a load generator that is held up hides nothing.
+query was due, so a delayed load generator hides nothing.
 """
 
 from __future__ import annotations

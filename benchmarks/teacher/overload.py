@@ -1,12 +1,12 @@
-"""What 500 clients at once do to a teacher: memory, waits, refusals, and how soon it recovers.
+"""What 500 concurrent clients do to a teacher: memory, waits, refusals, and how soon it recovers.
 
-The service is a process of its own; the clients, each with its own connection, are spread over four
-more. Three floods: queries of 32 states over streams, by clients that heed when to come again and
-by clients that do not, and single states by calls. Each lasts a minute. Before them the bare
-forward of the same policy is measured.
+The service is a separate process; the clients, each with its own connection, are spread over four
+more. Three floods: queries of 32 states over streams, by clients that honour the retry delay and
+by clients that do not, and single states by unary calls. Each lasts a minute. Before them the bare
+forward pass of the same policy is measured.
 
 Ratios, by flood:
-    states over bare     states/s in the flood over the bare forward's (higher is better)
+    states over bare     states/s in the flood over the bare forward pass's (higher is better)
     first over idle      the first query after it over one with the service idle (lower is better)
 
     python -m benchmarks.teacher.overload --quick --json

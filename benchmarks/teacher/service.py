@@ -1,4 +1,4 @@
-"""The service that is measured: `rrl teacher serve` in its own process, and its metrics page."""
+"""The service under test: `rrl teacher serve` in its own process, and its metrics page."""
 
 from __future__ import annotations
 

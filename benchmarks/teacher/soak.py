@@ -1,8 +1,8 @@
-"""Whether the service's memory stays as it is: resident memory every tenth of 100,000 requests.
+"""Whether the service's memory is stable: resident memory after each tenth of 100,000 requests.
 
-The requests carry one state each and come over one transport after the other, each with a service
-of its own. For every tenth new clients connect, and memory is read after they have left, so that
-what connections leave behind is counted too.
+The requests carry one state each and use one transport after the other, each with its own
+service. For every tenth new clients connect, and memory is read after they have left, so that
+leaks from connections count, too.
 
 Ratios (lower is better): <transport>_last_over_first, of resident memory after the last tenth over
 that after the first.

@@ -1,4 +1,4 @@
-"""What a process and its children use, from /proc: CPU time and resident memory."""
+"""CPU time and resident memory of a process and its children, from /proc."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Teachers of Catch that catch the balls of their columns, and stand still for all others.
+"""Teachers of Catch that catch the balls in their columns, and do not move for all others.
 
-Their action values say so: towards a ball of theirs they expect up to 1, of others to miss.
+Their action values agree: for a ball in their columns they expect up to 1, for others a miss.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 MISSED = (-1.0, -0.9, -1.0)
-"""What left, stay and right are expected to be worth under a ball of the other's columns."""
+"""Action values of left, stay and right for a ball in the other teacher's columns."""
 
 
 class HalfTeacher:
-    """Action values of Catch, of balls in some columns."""
+    """Action values of Catch, for balls in some columns."""
 
     game = "catch"
     num_actions = 3
@@ -30,7 +30,7 @@ class HalfTeacher:
     def evaluate(self, observations: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Action values float32 [B, 3] of grids uint8 [B, 10, 5, 1]."""
         grids = observations[..., 0]
-        # The ball is in one of the rows above the paddle's; at the end of an episode it is not.
+        # The ball is above the paddle's row until the episode ends.
         ball, paddle = grids[:, :-1].max(axis=1).argmax(axis=1), grids[:, -1].argmax(axis=1)
         left_over = np.abs((ball - paddle)[:, None] - np.asarray([-1, 0, 1]))
         values = np.where(
@@ -40,10 +40,10 @@ class HalfTeacher:
 
 
 def make_left() -> HalfTeacher:
-    """Catches what falls into the three columns on the left."""
+    """Catches balls in the three left columns."""
     return HalfTeacher("left half", (0, 1, 2))
 
 
 def make_right() -> HalfTeacher:
-    """Catches what falls into the three columns on the right."""
+    """Catches balls in the three right columns."""
     return HalfTeacher("right half", (2, 3, 4))

@@ -1,1 +1,1 @@
-"""Environments of one's own, each with a scripted teacher: README.md says how they are trained."""
+"""Custom environments, each with a scripted teacher: README.md says how to train on them."""

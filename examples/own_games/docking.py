@@ -1,6 +1,6 @@
-"""A class of one's own: a craft is to come to rest at the dock, and a controller that can do it.
+"""A custom environment class, in which a craft should stop at the dock, and a controller for it.
 
-Nothing of rrl is imported.
+It imports nothing from rrl.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ Observation = NDArray[np.float32]
 
 
 class Docking(gymnasium.Env[Observation, np.int64]):
-    """Push left (0), drift (1) or push right (2) until place and speed are 0.
+    """Push left (0), drift (1) or push right (2) until position and velocity are 0.
 
-    Every decision costs a hundredth and a part of the distance; the dock, reached at rest, is worth
-    1 and ends the episode. After 100 decisions it is cut off.
+    Every step costs 0.01 and a fraction of the distance; stopping at the dock gives 1 and ends the
+    episode, which is cut off after 100 steps.
     """
 
     observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (2,), np.float32)
@@ -27,7 +27,7 @@ class Docking(gymnasium.Env[Observation, np.int64]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """Start somewhere, at some speed."""
+        """Start at a random position and velocity."""
         super().reset(seed=seed, options=options)
         self._place = self.np_random.choice([-1, 1]) * self.np_random.uniform(0.5, 1.0)
         self._speed = self.np_random.uniform(-0.05, 0.05)
@@ -35,7 +35,7 @@ class Docking(gymnasium.Env[Observation, np.int64]):
         return self._seen(), {}
 
     def step(self, action: np.int64) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """Push and move on."""
+        """Push, then move."""
         self._steps += 1
         self._speed += 0.02 * (int(action) - 1)
         self._place = float(np.clip(self._place + self._speed, -2.0, 2.0))
@@ -44,12 +44,12 @@ class Docking(gymnasium.Env[Observation, np.int64]):
         return self._seen(), reward, docked, self._steps >= 100, {}
 
     def _seen(self) -> Observation:
-        # Both of about 1, as networks like it.
+        # Both scaled to about 1.
         return np.asarray([self._place, 10.0 * self._speed], np.float32)
 
 
 class Controller:
-    """Steers towards the speed that suits the distance."""
+    """Steers towards the velocity that suits the distance."""
 
     name, game, version = "docking controller", "own_games.docking:Docking", "1"
     num_actions, observation_shape, observation_dtype = 3, (2,), "float32"
@@ -58,12 +58,12 @@ class Controller:
     def evaluate(self, observations: Observation) -> Observation:
         """Logits float32 [B, 3] of states float32 [B, 2]."""
         place, speed = observations[:, 0], observations[:, 1] / 10.0
-        # A speed that pushes of 0.02 can still brake: v = sqrt(2 a d), with some room.
+        # A speed that pushes of 0.02 can still brake: v = sqrt(2 a d), with a margin.
         wanted = -np.sign(place) * np.sqrt(0.02 * np.abs(place))
         push = np.clip(np.rint((wanted - speed) / 0.02), -1, 1).astype(np.int64)
         return np.asarray(4.0 * np.eye(3)[push + 1], np.float32)
 
 
 def make_teacher() -> Controller:
-    """Called once by the service, without arguments."""
+    """The factory; the service calls it once, without arguments."""
     return Controller()

@@ -1,6 +1,6 @@
 """MiniGrid as images, and a teacher that walks to the goal it sees.
 
-`pip install minigrid==3.2.0` brings the environment.
+Needs `pip install minigrid==3.2.0`.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from minigrid.wrappers import ImgObsWrapper, RGBImgPartialObsWrapper
 from numpy.typing import NDArray
 
 TILE = 3
-"""Pixels of a cell's side: 7 x 7 cells are an image of 21 x 21."""
+"""Pixels per cell side: 7 x 7 cells make an image of 21 x 21."""
 
 LEFT, RIGHT, FORWARD = 0, 1, 2
 
 
 def make_env() -> gymnasium.Env[NDArray[np.uint8], np.int64]:
-    """A room of 6 x 6 cells with a random start, seen from where one stands: uint8 [21, 21, 3]."""
+    """A room of 6 x 6 cells with a random start, seen from the agent: uint8 [21, 21, 3]."""
     room = gymnasium.make("MiniGrid-Empty-Random-6x6-v0")
-    # MiniGrid's wrappers have no types.
+    # MiniGrid's wrappers are not typed.
     with_image: Any = RGBImgPartialObsWrapper
     only_image: Any = ImgObsWrapper
     seen: gymnasium.Env[NDArray[np.uint8], np.int64] = only_image(with_image(room, tile_size=TILE))
@@ -29,9 +29,9 @@ def make_env() -> gymnasium.Env[NDArray[np.uint8], np.int64]:
 
 
 class Walker:
-    """Goes forward while the green cell lies ahead, then turns towards it; turns until it sees one.
+    """Moves forward while the green cell is ahead, then turns towards it; turns until it sees one.
 
-    One stands in the middle of the lowest row of cells, and looks up.
+    The agent is in the middle of the lowest row of cells and faces up.
     """
 
     name, game, version = "goal walker", "own_games.rooms:make_env", "1"
@@ -50,5 +50,5 @@ class Walker:
 
 
 def make_teacher() -> Walker:
-    """Called once by the service, without arguments."""
+    """The factory; the service calls it once, without arguments."""
     return Walker()

@@ -1,4 +1,4 @@
-"""A policy of one's own as a teacher: `rrl teacher serve --checkpoint own_policy:make_teacher`."""
+"""Your own policy as a teacher: `rrl teacher serve --checkpoint own_policy:make_teacher`."""
 
 from own_policy.teacher import make_teacher
 

@@ -1,7 +1,7 @@
-"""A policy for CartPole-v1 with the interface of stable-baselines3's models, in numpy alone.
+"""A policy for CartPole-v1 with the interface of Stable-Baselines3's models, in plain numpy.
 
-It stands for whatever you have trained: `model.predict(observation)` acts, and
-`model.policy.get_distribution(observations).distribution.logits` holds the policy itself.
+It stands for your own trained model: `model.predict(observation)` acts, and
+`model.policy.get_distribution(observations).distribution.logits` is the policy itself.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# Cart position, cart velocity, pole angle, pole velocity: push to where the pole falls.
+# Cart position, cart velocity, pole angle, pole velocity: push in the direction of the fall.
 _WEIGHTS = np.asarray([[0.0, 0.5], [0.0, 1.0], [0.0, 20.0], [0.0, 5.0]], np.float32)
 
 
 class Categorical:
-    """Probabilities of the actions, as torch.distributions.Categorical holds them.
+    """Action probabilities, like torch.distributions.Categorical.
 
     Attributes:
         logits: float32 [B, 2], the logarithms of the probabilities.
@@ -29,7 +29,7 @@ class Categorical:
 
 
 class Distribution:
-    """What stable-baselines3 wraps around it.
+    """Stable-Baselines3's wrapper around it.
 
     Attributes:
         distribution: The probabilities.
@@ -40,15 +40,15 @@ class Distribution:
 
 
 class LinearPolicy:
-    """The policy: a linear function of what is observed."""
+    """The policy: a linear function of the observation."""
 
     def get_distribution(self, observations: NDArray[np.float32]) -> Distribution:
-        """The policy in each of a batch of states, float32 [B, 4]."""
+        """The policy for a batch of states, float32 [B, 4]."""
         return Distribution(observations @ _WEIGHTS)
 
 
 class Balancer:
-    """The model, as `stable_baselines3.PPO.load` gives one.
+    """The model, as `stable_baselines3.PPO.load` returns it.
 
     Attributes:
         policy: Its policy.
@@ -64,10 +64,10 @@ class Balancer:
 
         Args:
             observation: float32 [B, 4].
-            deterministic: Whether to take the most probable action instead of drawing one.
+            deterministic: Whether to take the most probable action instead of sampling one.
 
         Returns:
-            int64 [B], and the state of a recurrent policy, which this one is not.
+            int64 [B], and None for the state of a recurrent policy.
         """
         logits = self.policy.get_distribution(observation).distribution.logits
         if deterministic:

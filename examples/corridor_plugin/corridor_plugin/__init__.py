@@ -1,1 +1,1 @@
-"""An environment, a network, a method and a teacher of one's own, declared in pyproject.toml."""
+"""A custom environment, network, method and teacher, declared in pyproject.toml."""

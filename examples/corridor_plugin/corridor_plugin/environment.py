@@ -1,7 +1,7 @@
 """A corridor of nine cells: start in the middle, leave it at the right end.
 
-Observations are float32 [9], 1 at the place of the walker; actions go left (0) or right (1) and
-cost 1 each. The best return is -4, that of a policy that always goes left the limit's, -40.
+Observations are float32 [9], 1 at the agent's position; actions go left (0) or right (1) and
+cost 1 each. The best return is -4; always going left returns -40, the step limit.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ CELLS = 9
 
 
 class Corridor(gymnasium.Env[NDArray[np.float32], np.int64]):
-    """One walker."""
+    """One corridor."""
 
     def __init__(self) -> None:
         self.observation_space = gymnasium.spaces.Box(0, 1, (CELLS,), np.float32)
@@ -28,7 +28,7 @@ class Corridor(gymnasium.Env[NDArray[np.float32], np.int64]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        """Start near the middle."""
+        """Start in the middle."""
         super().reset(seed=seed, options=options)
         self._place = CELLS // 2
         return self._seen(), {}
@@ -36,7 +36,7 @@ class Corridor(gymnasium.Env[NDArray[np.float32], np.int64]):
     def step(
         self, action: np.int64
     ) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
-        """Walk."""
+        """Move one cell."""
         self._place = max(0, self._place + (1 if action == 1 else -1))
         return self._seen(), -1.0, self._place == CELLS - 1, False, {}
 

@@ -1,4 +1,4 @@
-"""Q-learning that also imitates the actions in its data, the more the better they turned out."""
+"""Q-learning that also imitates the actions in its data, weighted by their advantage."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class AdvantageCloningConfig:
     Attributes:
         q_learning: Settings shared by all methods.
         learning_rate: Adam's rate, above 0.
-        offline_updates: Gradient steps on the teacher's data, at least 0.
+        offline_updates: Learner updates on the teacher's data, at least 0.
         largest_weight: Upper bound of an action's weight.
     """
 
@@ -33,7 +33,7 @@ class AdvantageCloningConfig:
 
 
 def advantage_cloning(config: AdvantageCloningConfig) -> Recipe:
-    """Put the method together: TD and cloning, offline on the teacher's data, then online."""
+    """The method's recipe: TD and cloning, offline on the teacher's data, then online."""
 
     def cloning(seen: TermInputs) -> jax.Array:
         batch, rows = seen.batch, jnp.arange(len(seen.batch.action))
@@ -55,5 +55,7 @@ def advantage_cloning(config: AdvantageCloningConfig) -> Recipe:
 
 
 METHOD = Method(
-    AdvantageCloningConfig, advantage_cloning, "Q-learning that imitates what turned out well"
+    AdvantageCloningConfig,
+    advantage_cloning,
+    "Q-learning that imitates actions with a high advantage",
 )

@@ -1,6 +1,6 @@
-"""A perceptron with layer normalisation.
+"""An MLP with layer normalisation.
 
-`--network.name normalised_mlp --network.features 32 32` makes two layers of it.
+`--network.name normalised_mlp --network.features 32 32` has two layers.
 """
 
 from __future__ import annotations
@@ -23,6 +23,4 @@ def normalised_mlp(
     return x
 
 
-TORSO = Torso(
-    function=f"{__name__}:normalised_mlp", summary="a perceptron with layer normalisation"
-)
+TORSO = Torso(function=f"{__name__}:normalised_mlp", summary="an MLP with layer normalisation")

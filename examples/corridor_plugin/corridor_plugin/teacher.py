@@ -1,4 +1,4 @@
-"""The corridor's best policy as a teacher: attributes as rrl_agents/teacher_policy_interface.py."""
+"""The corridor's best policy as a teacher; see rrl_agents/teacher_policy_interface.py."""
 
 from __future__ import annotations
 
