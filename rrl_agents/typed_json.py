@@ -54,7 +54,13 @@ class Misfit(Exception):
 
 
 def decode(
-    kind: type[T], value: object, where: str, *, path: str = "", ignore_unknown: bool = False
+    kind: type[T],
+    value: object,
+    where: str,
+    *,
+    path: str = "",
+    ignore_unknown: bool = False,
+    use_defaults: bool = False,
 ) -> T:
     """A dataclass, or another value of the types above, from decoded JSON.
 
@@ -64,12 +70,15 @@ def decode(
         where: What is being read; begins every message.
         path: Of the value within its document, e.g. "environment"; "" for all of it.
         ignore_unknown: Whether fields that a dataclass lacks are skipped, to read a part.
+        use_defaults: Whether a missing field takes the default of its dataclass, where it has one,
+            to read a document that is older than the field.
 
     Raises:
         ValueError: a field is unknown, missing, of another type or out of range; names it.
     """
+    rules = _Rules(ignore_unknown, use_defaults)
     try:
-        return cast(T, fitted(kind, value, path, ignore_unknown=ignore_unknown))
+        return cast(T, _fitted(kind, value, path, rules))
     except Misfit as error:
         found = f"field {error.path}" if error.path else "the document"
         found += f" is {repr(error.value)[:_MAX_SHOWN]}; it must be {wanted(error.kind)}"
@@ -104,17 +113,34 @@ _type_hints = functools.cache(get_type_hints)
 """Tables have many rows of one dataclass."""
 
 
-def fitted(kind: Any, value: object, path: str = "", *, ignore_unknown: bool = False) -> Any:
+@dataclasses.dataclass(frozen=True)
+class _Rules:
+    """What a document may have too much, and too little; as `decode` says."""
+
+    ignore_unknown: bool = False
+    use_defaults: bool = False
+
+    def may_lack(self, field: dataclasses.Field[Any]) -> bool:
+        has_default = not (
+            field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        )
+        return bool(field.metadata.get(_MAY_BE_MISSING)) or (self.use_defaults and has_default)
+
+
+def fitted(kind: Any, value: object, path: str = "") -> Any:
     """A value as a type has it; a list serves for a tuple. Arguments are those of `decode`.
 
     Raises:
         Misfit: it is of another type, or a number that is not finite.
         ValueError: a field of a dataclass in it is unknown, missing or out of range.
     """
-    alternatives = _alternatives(kind)
-    for one in alternatives:
+    return _fitted(kind, value, path, _Rules())
+
+
+def _fitted(kind: Any, value: object, path: str, rules: _Rules) -> Any:
+    for one in _alternatives(kind):
         try:
-            return _fitted(one, value, path, ignore_unknown)
+            return _fitted_to_one(one, value, path, rules)
         except Misfit as error:
             # A part of it that does not fit says more than that the whole does not.
             if error.path != path:
@@ -122,13 +148,13 @@ def fitted(kind: Any, value: object, path: str = "", *, ignore_unknown: bool = F
     raise Misfit(kind, value, path)
 
 
-def _fitted(kind: Any, value: Any, path: str, ignore_unknown: bool) -> Any:
+def _fitted_to_one(kind: Any, value: Any, path: str, rules: _Rules) -> Any:
     def part(kind: Any, value: object, place: str) -> Any:
-        return fitted(kind, value, place, ignore_unknown=ignore_unknown)
+        return _fitted(kind, value, place, rules)
 
     origin, arguments = get_origin(kind), get_args(kind)
     if dataclasses.is_dataclass(kind) and isinstance(value, dict):
-        return _object(cast("type[Any]", kind), value, path, ignore_unknown)
+        return _object(cast("type[Any]", kind), value, path, rules)
     if origin is tuple and isinstance(value, (list, tuple)):
         kinds = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
         if len(kinds) == len(value):
@@ -153,10 +179,10 @@ def _is_enum(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, enum.Enum)
 
 
-def _object(kind: type[Any], value: Mapping[str, Any], path: str, ignore_unknown: bool) -> Any:
+def _object(kind: type[Any], value: Mapping[str, Any], path: str, rules: _Rules) -> Any:
     known = {field.name: field for field in dataclasses.fields(kind) if field.init}
     unknown = sorted(value.keys() - known.keys())
-    if unknown and not ignore_unknown:
+    if unknown and not rules.ignore_unknown:
         near = difflib.get_close_matches(unknown[0], known, n=1)
         advice = f"did you mean {near[0]}?" if near else "remove it"
         raise ValueError(f"unknown field {_below(path, unknown[0])}; {advice}")
@@ -164,8 +190,8 @@ def _object(kind: type[Any], value: Mapping[str, Any], path: str, ignore_unknown
     for name, field in known.items():
         place = _below(path, name)
         if name in value:
-            made[name] = fitted(hints[name], value[name], place, ignore_unknown=ignore_unknown)
-        elif not field.metadata.get(_MAY_BE_MISSING):
+            made[name] = _fitted(hints[name], value[name], place, rules)
+        elif not rules.may_lack(field):
             raise ValueError(f"field {place} is missing")
     try:
         return kind(**made)

@@ -10,7 +10,6 @@ from rrl_agents.networks.config import NetworkConfig
 from rrl_agents.ranges import check_ranges
 from rrl_agents.reincarnation.registry import MethodConfig
 from rrl_agents.students.config import StudentConfig
-from rrl_agents.typed_json import may_be_missing
 from services.evaluator.config import EvaluationProtocol
 from services.learner.config import ArithmeticConfig
 from services.tracking.tracker import TrackerName
@@ -42,7 +41,7 @@ class TeacherChoice:
     """
 
     checkpoint: str | None = "pong_dqn"
-    address: str | None = may_be_missing(None)
+    address: str | None = None
     mean_return: float | None = None
     data: str | None = None
     data_number: int | None = None

@@ -20,9 +20,10 @@ from typing import Any
 from rrl_agents.types import Stage
 from services.launcher.experiment import Experiment
 from services.launcher.provenance import parents_of, record_session
+from services.launcher.settings import read_whole_config
 from services.learner.checkpoint_records import check_storable, newest_checkpoint
 from services.shared.errors import UserError
-from services.shared.run_config import CONFIG_FILE, read_config, write_config
+from services.shared.run_config import CONFIG_FILE, write_config
 
 _NOT_COMPARED = (
     *("teacher.checkpoint", "teacher.address", "teacher.mean_return", "teacher.play"),
@@ -103,7 +104,9 @@ def _is_foreign(path: Path) -> bool:
 
 
 def _check_same(run: Path, wanted: dict[str, Any]) -> None:
-    different = sorted(_differences(read_config(run), wanted))
+    # A setting that the run is older than: its default is what the run did until now and does when
+    # it resumes, so it is compared as any other.
+    different = sorted(_differences(read_whole_config(run), wanted))
     if different:
         raise UserError(
             f"{run} belongs to another experiment (differs in {', '.join(different[:5])}): "

@@ -12,7 +12,7 @@ import difflib
 import functools
 import operator
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -52,7 +52,15 @@ def with_settings(config: ExperimentConfig, settings: Settings) -> ExperimentCon
         *groups, field = name.split(".")
         functools.reduce(operator.getitem, groups, content)[field] = value
     with user_errors():
-        return decode_config(type(config.method), content, "settings", method_path="method")
+        return _decode_config(type(config.method), content, "settings", method_path="method")
+
+
+_FOUND_OUT = {
+    "": ("method", "teacher_return", "random_return", "score_protocols", "budgets"),
+    "environment": ("frames_per_step",),
+    "teacher": ("name", "parameters_sha256", "data_fingerprint"),
+}
+"""What `Experiment.to_json` writes beside the settings, by group."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,49 +95,80 @@ def read_experiment(run: Path) -> tuple[ExperimentConfig, FoundOut]:
     try:
         return decode_experiment(read_config(run))
     except ValueError as error:
-        raise UserError(f"{run / CONFIG_FILE} cannot be read ({error}); restore it") from error
+        raise UserError(
+            f"{run / CONFIG_FILE} cannot be read ({error}); restore it, or use the version that "
+            "made the run"
+        ) from error
 
 
 def decode_experiment(content: Mapping[str, Any]) -> tuple[ExperimentConfig, FoundOut]:
-    """Decode an experiment written by `Experiment.to_json`.
+    """The experiment that `Experiment.to_json` has written, of this version or an older one.
+
+    A setting that the run is older than takes its default, which is what the run did: a new setting
+    comes with a default that changes nothing.
 
     Raises:
-        ValueError: a field is missing, of another type or out of range; names it.
+        ValueError: a field is unknown, of another type or out of range, or one without a default is
+            missing; names it.
     """
     found = decode(FoundOut, content, CONFIG_FILE, ignore_unknown=True)
     if found.method not in METHODS:
         raise ValueError(f"method is {found.method!r}; known are {', '.join(METHODS)}")
     method = METHODS[found.method].config_class
-    return decode_config(method, content, CONFIG_FILE, method_path="settings"), found
+    chosen = _without(content, _FOUND_OUT[""])
+    for group in ("environment", "teacher"):
+        if isinstance(chosen.get(group), dict):
+            chosen[group] = _without(chosen[group], _FOUND_OUT[group])
+    return _decode_config(method, chosen, CONFIG_FILE, method_path="settings"), found
 
 
-def decode_config(
-    method: type[MethodConfig], content: Mapping[str, object], where: str, *, method_path: str
-) -> ExperimentConfig:
-    """Decode an experiment from JSON values; unknown fields are skipped.
-
-    Args:
-        method: The class of its method, which is not in the values.
-        content: Field -> value, as `encode` gives it.
-        where: What is being read; starts every error message.
-        method_path: Path of the method's settings in it.
+def read_whole_config(run: Path) -> dict[str, Any]:
+    """The content of a run's config.json, with the settings that it is older than.
 
     Raises:
-        ValueError: a field is missing, of another type or out of range; names it.
+        UserError: as `read_experiment`.
+    """
+    config = encode(read_experiment(run)[0])
+    config["settings"] = config.pop("method")
+    return _merged(config, read_config(run))
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = {**below, **above}
+    for name in below.keys() & above.keys():
+        if isinstance(below[name], dict) and isinstance(above[name], dict):
+            merged[name] = _merged(below[name], above[name])
+    return merged
+
+
+def _without(content: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    return {name: value for name, value in content.items() if name not in names}
+
+
+def _decode_config(
+    method: type[MethodConfig], content: Mapping[str, object], where: str, *, method_path: str
+) -> ExperimentConfig:
+    """An experiment from JSON values, as `encode` gives them.
+
+    Args:
+        method: The class of its method, which the values do not say.
+        content: Field -> value; a missing one takes its default.
+        where: What is being read; begins every message.
+        method_path: Where the method's own settings are in it.
+
+    Raises:
+        ValueError: a field is unknown, of another type or out of range; names it.
     """
     kinds = typing.get_type_hints(ExperimentConfig)
     del kinds["method"]
-    if "track" not in content:
-        # Runs older than a setting have its default.
-        del kinds["track"]
-    if missing := sorted(kinds.keys() - content.keys()):
-        raise ValueError(f"{where}: field {missing[0]} is missing")
+    kinds[method_path] = method
+    if unknown := sorted(content.keys() - kinds.keys()):
+        raise ValueError(f"{where}: unknown field {unknown[0]}")
     fields = {
-        name: decode(kind, content[name], where, path=name, ignore_unknown=True)
-        for name, kind in kinds.items()
+        name: decode(kinds[name], value, where, path=name, use_defaults=True)
+        for name, value in {method_path: {}, **content}.items()
     }
-    chosen = decode(method, content.get(method_path), where, path=method_path)
-    return ExperimentConfig(method=chosen, **fields)
+    return ExperimentConfig(method=fields.pop(method_path), **fields)
 
 
 def known_settings(config: object, prefix: str = "") -> dict[str, object]:

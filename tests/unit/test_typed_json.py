@@ -137,6 +137,26 @@ def test_a_missing_field_is_named_unless_it_may_be_missing() -> None:
         decode(Outer, document, "note")
 
 
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    inner: Inner
+    seed: int
+    names: tuple[str, ...] = ("a",)
+    nested: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+
+def test_a_document_that_is_older_than_a_field_takes_its_default_where_asked_to() -> None:
+    document = {"inner": {"count": 1, "share": None}, "seed": 3}
+    read = decode(Settings, document, "note", use_defaults=True)
+    assert read == Settings(Inner(1, None), 3)
+    with pytest.raises(ValueError, match="note: field names is missing"):
+        decode(Settings, document, "note")
+    with pytest.raises(ValueError, match="note: field inner.share is missing"):
+        decode(Settings, {"inner": {"count": 1}, "seed": 3}, "note", use_defaults=True)
+    with pytest.raises(ValueError, match="note: unknown field sed; did you mean seed"):
+        decode(Settings, {"inner": document["inner"], "sed": 3}, "note", use_defaults=True)
+
+
 def test_a_part_of_a_document_is_read_where_the_rest_is_not_asked_for() -> None:
     document = changed("mood", 1)
     assert decode(Outer, document, "note", ignore_unknown=True) == ONE

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from rrl_agents.checkpoints.params_codec import params_hash, params_to_bytes
-from rrl_agents.checkpoints.sealed_json import unseal
+from rrl_agents.checkpoints.sealed_json import seal, unseal
 from rrl_agents.checkpoints.teacher_directory import load_teacher_directory, save_teacher
 from rrl_agents.types import Progress, Stage
 from services.launcher.experiment import Experiment
@@ -106,6 +106,21 @@ def test_changed_settings_are_refused_by_name_and_nothing_is_written(
     with pytest.raises(UserError, match=rf"another experiment .*{name}.*choose another --run"):
         open_run(tmp_path, changed)
     assert contents(tmp_path) == before
+
+
+def test_a_run_that_is_older_than_a_setting_is_resumed_with_its_default_alone(
+    experiment: Experiment, tmp_path: Path
+) -> None:
+    open_run(tmp_path, experiment)
+    content = unseal((tmp_path / CONFIG_FILE).read_text())
+    for place, name in ((content, "collect_epsilon"), (content["network"], "kernel_init")):
+        del place[name]
+    (tmp_path / CONFIG_FILE).write_text(seal(content))
+    assert open_run(tmp_path, experiment)
+    for name, value in (("collect_epsilon", 0.5), ("network.kernel_init", "xavier_uniform")):
+        changed = resolve(with_settings(experiment.config, {name: value}))
+        with pytest.raises(UserError, match=rf"another experiment \(differs in {name}\)"):
+            open_run(tmp_path, changed)
 
 
 def test_a_run_and_its_teacher_may_move(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
+import operator
 from typing import Any
 
 import pytest
@@ -200,9 +202,11 @@ def test_a_given_return_of_the_teacher_is_kept_apart_from_the_one_in_force() -> 
         ({"method": "alchemy"}, "method is 'alchemy'; known are qdagger"),
         ({"seed": -1}, "seed must be 0 to"),
         ({"seed": 1.5}, r"config\.json: field seed is 1\.5; it must be a whole number"),
-        ({"settings": {}}, r"field settings\.\w+ is missing"),
-        ({"environment": {"name": "catch"}}, r"field environment\.game is missing"),
         ({"random_return": None}, "field random_return is None"),
+        ({"mood": "good"}, r"config\.json: unknown field mood"),
+        ({"settings": {"ofline_updates": 1}}, r"field settings\.ofline_updates; did you mean offl"),
+        ({"environment": {"bals": 1}}, r"unknown field environment\.bals; did you mean balls"),
+        ({"environment": "catch"}, "field environment is 'catch'; it must be an object"),
     ],
 )
 def test_what_is_no_experiment_is_refused_by_field(change: dict[str, Any], message: str) -> None:
@@ -210,8 +214,25 @@ def test_what_is_no_experiment_is_refused_by_field(change: dict[str, Any], messa
         decode_experiment(noted(GIVEN) | change)
 
 
-def test_a_setting_that_is_missing_is_named() -> None:
-    content = noted(GIVEN)
-    del content["num_actors"]
-    with pytest.raises(ValueError, match="field num_actors is missing"):
-        decode_experiment(content)
+def without(content: dict[str, Any], *settings: str) -> dict[str, Any]:
+    """A config.json's content as a version wrote it that had no such settings."""
+    for name in settings:
+        *groups, last = name.split(".")
+        del functools.reduce(operator.getitem, groups, content)[last]
+    return content
+
+
+def test_a_run_that_is_older_than_settings_has_their_defaults() -> None:
+    newer = ("teacher.play", "teacher.address", "collect_epsilon", "track", "learner")
+    content = without(noted(GIVEN), *newer, "evaluation.first_seed", "settings.weaning.wean_steps")
+    assert decode_experiment(content)[0] == GIVEN
+    # What it has and what it had given stays: only what is missing takes its default.
+    content = without(noted(GIVEN), "teacher.data_number", "seed")
+    teacher = dataclasses.replace(GIVEN.teacher, data_number=None)
+    assert decode_experiment(content)[0] == dataclasses.replace(GIVEN, teacher=teacher, seed=0)
+
+
+def test_a_run_that_does_not_say_what_it_found_out_is_refused() -> None:
+    for name in ("method", "random_return", "teacher.data_fingerprint"):
+        with pytest.raises(ValueError, match=rf"config\.json: field {name} is missing"):
+            decode_experiment(without(noted(GIVEN), name))

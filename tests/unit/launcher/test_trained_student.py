@@ -229,8 +229,8 @@ def test_what_cannot_be_exported_is_refused_with_what_to_do(
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"network": {"name": "mlp"}}, r"field network\.features is missing"),
-        ({"environment": {"name": "catch"}}, r"field environment\.game is missing"),
+        ({"network": {"features": "many"}}, r"field network\.features is 'many'"),
+        ({"environment": {"mood": "good"}}, r"unknown field environment\.mood.*the version that"),
         ({"random_return": "low"}, "field random_return is 'low'"),
         # The checkpoint is of another network.
         (
