@@ -70,8 +70,8 @@ def decode(
         where: What is being read; begins every message.
         path: Of the value within its document, e.g. "environment"; "" for all of it.
         ignore_unknown: Whether fields that a dataclass lacks are skipped, to read a part.
-        use_defaults: Whether a missing field takes the default of its dataclass, where it has one,
-            to read a document that is older than the field.
+        use_defaults: Whether a missing field takes its default, if it has one, to read a document
+            older than the field.
 
     Raises:
         ValueError: a field is unknown, missing, of another type or out of range; names it.
@@ -115,7 +115,7 @@ _type_hints = functools.cache(get_type_hints)
 
 @dataclasses.dataclass(frozen=True)
 class _Rules:
-    """What a document may have too much, and too little; as `decode` says."""
+    """Which fields may be too many or missing, as in `decode`."""
 
     ignore_unknown: bool = False
     use_defaults: bool = False

@@ -35,6 +35,7 @@ RUN pip wheel --no-cache-dir --no-deps --no-build-isolation -w /tmp/wheel . \
 FROM python:3.12-slim-bookworm
 LABEL org.opencontainers.image.title="rrl teacher" \
       org.opencontainers.image.description="Serves the action values of frozen policies over gRPC" \
+      org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.base.name="python:3.12-slim-bookworm"
 # Nothing is installed in a running container.

@@ -40,6 +40,7 @@ RUN pip wheel --no-cache-dir --no-deps --no-build-isolation -w /tmp/wheel . \
 FROM python:3.11-slim-bookworm
 LABEL org.opencontainers.image.title="rrl training" \
       org.opencontainers.image.description="Replay, learner, actors and evaluator of a run" \
+      org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.base.name="python:3.11-slim-bookworm"
 RUN python -m pip uninstall -y -q pip setuptools wheel

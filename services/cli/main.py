@@ -139,7 +139,7 @@ def run(arguments: list[str]) -> int:
         name = " ".join(arguments[:1])
     if name not in COMMANDS:
         with unfailing_output():
-            return _help(arguments)
+            return _version() if arguments == ["--version"] else _help(arguments)
     command = COMMANDS[name]
     # Modules that the user names on the command line, as a word or after "=", may be imported.
     plugins.allow(*(word.rpartition("=")[2] for word in arguments))
@@ -207,6 +207,13 @@ def _call(command: Command, name: str, arguments: list[str]) -> None:
     tyro.cli(function, prog=f"rrl {name}", args=arguments, registry=FLAG_TYPES)
 
 
+def _version() -> int:
+    from services.launcher.machine import describe_code
+
+    print(describe_code())
+    return 0
+
+
 def _help(arguments: list[str]) -> int:
     first = arguments[0] if arguments else "help"
     group = {name: command for name, command in COMMANDS.items() if name.split()[0] == first}
@@ -222,6 +229,8 @@ def _help(arguments: list[str]) -> int:
     width = max(map(len, listed))
     for name, command in listed.items():
         print(f"  {name:<{width}}  {command.summary}", file=stream)
+    if not group:
+        print("\nrrl --version shows the versions of rrl and its libraries", file=stream)
     return 0 if is_asked or "--help" in arguments or "-h" in arguments else 2
 
 

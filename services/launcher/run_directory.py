@@ -104,8 +104,8 @@ def _is_foreign(path: Path) -> bool:
 
 
 def _check_same(run: Path, wanted: dict[str, Any]) -> None:
-    # A setting that the run is older than: its default is what the run did until now and does when
-    # it resumes, so it is compared as any other.
+    # A setting newer than the run is compared by its default: that is what the run did so far, and
+    # what it does when it resumes.
     different = sorted(_differences(read_whole_config(run), wanted))
     if different:
         raise UserError(

@@ -7,12 +7,13 @@ tuple, but never a boolean for a number.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import functools
 import operator
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -92,8 +93,39 @@ def read_experiment(run: Path) -> tuple[ExperimentConfig, FoundOut]:
     Raises:
         UserError: it is not a run's folder, or its config.json is damaged.
     """
-    try:
+    with _unreadable(run):
         return decode_experiment(read_config(run))
+
+
+def decode_experiment(content: Mapping[str, Any]) -> tuple[ExperimentConfig, FoundOut]:
+    """Decode an experiment written by `Experiment.to_json`, of this version or an older one.
+
+    A missing setting is newer than the run and takes its default, which is what the run did: the
+    default of a new setting must change nothing.
+
+    Raises:
+        ValueError: a field is unknown, of another type or out of range, or one without a default is
+            missing; names it.
+    """
+    return _decode_chosen(content), decode(FoundOut, content, CONFIG_FILE, ignore_unknown=True)
+
+
+def _decode_chosen(content: Mapping[str, Any]) -> ExperimentConfig:
+    name = decode(str, content.get("method"), CONFIG_FILE, path="method")
+    if name not in METHODS:
+        raise ValueError(f"method is {name!r}; known are {', '.join(METHODS)}")
+    chosen = _without(content, _FOUND_OUT[""])
+    for group in ("environment", "teacher"):
+        if isinstance(chosen.get(group), dict):
+            chosen[group] = _without(chosen[group], _FOUND_OUT[group])
+    kind = METHODS[name].config_class
+    return _decode_config(kind, chosen, CONFIG_FILE, method_path="settings")
+
+
+@contextlib.contextmanager
+def _unreadable(run: Path) -> Iterator[None]:
+    try:
+        yield
     except ValueError as error:
         raise UserError(
             f"{run / CONFIG_FILE} cannot be read ({error}); restore it, or use the version that "
@@ -101,36 +133,17 @@ def read_experiment(run: Path) -> tuple[ExperimentConfig, FoundOut]:
         ) from error
 
 
-def decode_experiment(content: Mapping[str, Any]) -> tuple[ExperimentConfig, FoundOut]:
-    """The experiment that `Experiment.to_json` has written, of this version or an older one.
-
-    A setting that the run is older than takes its default, which is what the run did: a new setting
-    comes with a default that changes nothing.
-
-    Raises:
-        ValueError: a field is unknown, of another type or out of range, or one without a default is
-            missing; names it.
-    """
-    found = decode(FoundOut, content, CONFIG_FILE, ignore_unknown=True)
-    if found.method not in METHODS:
-        raise ValueError(f"method is {found.method!r}; known are {', '.join(METHODS)}")
-    method = METHODS[found.method].config_class
-    chosen = _without(content, _FOUND_OUT[""])
-    for group in ("environment", "teacher"):
-        if isinstance(chosen.get(group), dict):
-            chosen[group] = _without(chosen[group], _FOUND_OUT[group])
-    return _decode_config(method, chosen, CONFIG_FILE, method_path="settings"), found
-
-
 def read_whole_config(run: Path) -> dict[str, Any]:
-    """The content of a run's config.json, with the settings that it is older than.
+    """Read a run's config.json; settings newer than the run have their defaults.
 
     Raises:
-        UserError: as `read_experiment`.
+        UserError: it is not a run's folder, or its config.json is damaged.
     """
-    config = encode(read_experiment(run)[0])
+    content = read_config(run)
+    with _unreadable(run):
+        config = encode(_decode_chosen(content))
     config["settings"] = config.pop("method")
-    return _merged(config, read_config(run))
+    return _merged(config, content)
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -148,13 +161,13 @@ def _without(content: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]
 def _decode_config(
     method: type[MethodConfig], content: Mapping[str, object], where: str, *, method_path: str
 ) -> ExperimentConfig:
-    """An experiment from JSON values, as `encode` gives them.
+    """Decode an experiment from JSON values.
 
     Args:
-        method: The class of its method, which the values do not say.
-        content: Field -> value; a missing one takes its default.
-        where: What is being read; begins every message.
-        method_path: Where the method's own settings are in it.
+        method: The class of its method, which is not in the values.
+        content: Field -> value, as `encode` gives it; a missing field takes its default.
+        where: What is being read; starts every error message.
+        method_path: Path of the method's settings in it.
 
     Raises:
         ValueError: a field is unknown, of another type or out of range; names it.

@@ -79,6 +79,16 @@ def test_the_wheel_holds_one_top_level_package_whole_and_nothing_else(wheel: Pat
     assert f"{DIST_INFO}/entry_points.txt" not in packed
 
 
+def test_the_source_archive_makes_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
+    # Of the copy that the wheel is made from.
+    program = "import sys, setuptools.build_meta as b; b.build_sdist(sys.argv[1])"
+    run(sys.executable, "-c", program, tmp_path, cwd=wheel.parent / "rrl_client")
+    (archive,) = tmp_path.glob("*.tar.gz")
+    again = (*("--no-build-isolation", "--no-deps", "-w", tmp_path), archive)
+    run(sys.executable, "-m", "pip", "--quiet", "wheel", *again, cwd=tmp_path)
+    assert contents(tmp_path / wheel.name) == contents(wheel)
+
+
 def test_the_client_is_described_as_the_whole_is(wheel: Path) -> None:
     # Both hold the same files, so both must be of one version and need the same.
     same = ("version", "license", "authors", "requires-python", "classifiers", "dependencies")

@@ -1,4 +1,4 @@
-"""The wheel and the source archive: what is in them, and the wheel in environments of its own.
+"""The wheel and the source archive: what is in them, and both in environments of their own.
 
 The environments see packages of this one through links, those alone that the bare package or the
 teacher's side asks for. Nothing is downloaded.
@@ -27,6 +27,8 @@ from tests.support.requirements import closure
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PACKAGES = ("rrl_agents", "rrl_client", "services")
+# Of the source archive alone: contracts, which the stubs are made from, and what users read or run.
+BESIDE = ("protos", "suites", "CHANGELOG.md", "CITATION.cff", "LICENSE", "README.md")
 # Of the distribution rrl-client, which is made of the same folder.
 CLIENT_PROJECT = {f"rrl_client/{name}" for name in ("LICENSE", "README.md", "pyproject.toml")}
 DIST_INFO = f"rrl_agents-{PROJECT['version']}.dist-info"
@@ -49,8 +51,9 @@ def checked_in(*under: str) -> list[str]:
 
 
 def built(source: Path, wheels: Path) -> Path:
+    """The wheel of a folder or an archive."""
     pip = (sys.executable, "-m", "pip", "wheel", "-q", "--disable-pip-version-check")
-    output(*pip, "--no-build-isolation", "--no-deps", "-w", wheels, source, cwd=source)
+    output(*pip, "--no-build-isolation", "--no-deps", "-w", wheels, source, cwd=source.parent)
     (wheel,) = wheels.glob("*.whl")
     return wheel
 
@@ -76,15 +79,18 @@ def wheel(export: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def unpacked_source(export: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The source archive, unpacked."""
+def source_archive(export: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("source")
     program = "import sys, setuptools.build_meta as b; b.build_sdist(sys.argv[1])"
     output(sys.executable, "-c", program, folder, cwd=export)
     (archive,) = folder.glob("*.tar.gz")
-    with tarfile.open(archive) as files:
-        files.extractall(folder)
-    return folder / archive.name.removesuffix(".tar.gz")
+    return archive
+
+
+@pytest.fixture(scope="module")
+def wheel_of_source(source_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel that is made of the source archive."""
+    return built(source_archive, tmp_path_factory.mktemp("again"))
 
 
 def test_the_wheel_holds_every_file_of_the_packages_and_nothing_else(wheel: Path) -> None:
@@ -115,14 +121,14 @@ def test_the_wheel_says_its_name_licence_and_command(wheel: Path) -> None:
 
 
 def test_the_source_archive_makes_the_same_wheel(
-    unpacked_source: Path, wheel: Path, tmp_path: Path
+    source_archive: Path, wheel_of_source: Path, wheel: Path
 ) -> None:
-    assert {path.name for path in unpacked_source.iterdir()} == {
-        *PACKAGES,
-        *("LICENSE", "PKG-INFO", "README.md", "pyproject.toml", "rrl_agents.egg-info", "setup.cfg"),
-    }
-    again = contents(built(unpacked_source, tmp_path))
-    assert again == contents(wheel)
+    with tarfile.open(source_archive) as files:
+        names = {file.name.partition("/")[2] for file in files if file.isfile()}
+    made = {"MANIFEST.in", "PKG-INFO", "pyproject.toml", "setup.cfg"}
+    wanted = {*checked_in(*PACKAGES, *BESIDE), *made} - CLIENT_PROJECT
+    assert {name for name in names if "egg-info" not in name} == wanted
+    assert contents(wheel_of_source) == contents(wheel)
 
 
 def test_the_images_copy_what_the_wheel_is_made_of(
@@ -166,9 +172,9 @@ def environment(folder: Path, wheel: Path, requirements: Iterable[str]) -> Path:
 
 
 @pytest.fixture(scope="module")
-def bare(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Programs of an environment with what the bare package requires."""
-    return environment(tmp_path_factory.mktemp("bare"), wheel, PROJECT["dependencies"])
+def bare(wheel_of_source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Programs of an environment with the source archive, and what the bare package requires."""
+    return environment(tmp_path_factory.mktemp("bare"), wheel_of_source, PROJECT["dependencies"])
 
 
 @pytest.fixture(scope="module")
@@ -186,8 +192,10 @@ def test_the_client_and_the_stubs_import_in_a_bare_environment(bare: Path, tmp_p
     assert str(bare.parent) in place
 
 
-def test_help_works_in_a_bare_environment(bare: Path, tmp_path: Path) -> None:
+def test_help_and_version_work_in_a_bare_environment(bare: Path, tmp_path: Path) -> None:
     assert "teacher serve" in output(bare / "rrl", "--help", cwd=tmp_path)
+    shown = output(bare / "rrl", "--version", cwd=tmp_path)
+    assert shown.startswith(f"rrl-agents {PROJECT['version']} (python ")
 
 
 def test_in_a_bare_environment_every_command_says_what_brings_its_packages(

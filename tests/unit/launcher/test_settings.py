@@ -233,6 +233,8 @@ def test_a_run_that_is_older_than_settings_has_their_defaults() -> None:
 
 
 def test_a_run_that_does_not_say_what_it_found_out_is_refused() -> None:
-    for name in ("method", "random_return", "teacher.data_fingerprint"):
+    with pytest.raises(ValueError, match=r"config\.json: field method is None; it must be a str"):
+        decode_experiment(without(noted(GIVEN), "method"))
+    for name in ("random_return", "teacher.data_fingerprint"):
         with pytest.raises(ValueError, match=rf"config\.json: field {name} is missing"):
             decode_experiment(without(noted(GIVEN), name))
