@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Iterable, Iterator, Sequence
 from statistics import fmean
 
@@ -10,7 +11,14 @@ from rrl_agents.reincarnation.registry import make_recipe
 from rrl_agents.scores import mean_and_interval
 from rrl_agents.types import EnvironmentSpec
 from services.bench.plan import PlannedRun
-from services.bench.results import TEACHER, EpisodeRow, EvaluationRow, ReferenceRow, Results
+from services.bench.results import (
+    TEACHER,
+    EpisodeRow,
+    EvaluationRow,
+    ReferenceRow,
+    Results,
+    SessionRow,
+)
 from services.launcher.experiment import Experiment
 from services.launcher.experiment_config import ExperimentConfig
 from services.launcher.random_play import random_return
@@ -19,6 +27,7 @@ from services.learner.evaluation_records import EvaluationRecord, current_record
 from services.learner.pending_evaluations import EVALUATIONS_FILE
 from services.run_report.score_protocol import ScoreProtocol
 from services.shared.errors import UserError, user_errors
+from services.shared.run_provenance import read_provenance
 
 
 def collect(runs: Iterable[PlannedRun]) -> Results:
@@ -32,7 +41,8 @@ def collect(runs: Iterable[PlannedRun]) -> Results:
     """
     evaluations: list[EvaluationRow] = []
     episodes: list[EpisodeRow] = []
-    students = [run for run in runs if run.export is None]
+    all_runs = [*runs]
+    students = [run for run in all_runs if run.export is None]
     firsts = {run.game: run for run in reversed(students)}
     scaled = {run.game: run for run in reversed(students) if run.has_suites_teacher}
     specs = {game: _spec(run.config) for game, run in firsts.items()}
@@ -53,6 +63,7 @@ def collect(runs: Iterable[PlannedRun]) -> Results:
         evaluations=tuple(evaluations),
         references=tuple(row for row in references if row is not None),
         episodes=tuple(episodes),
+        sessions=_sessions(all_runs),
     )
 
 
@@ -125,6 +136,18 @@ def reference_row(
         teacher_frames=compute.environment_frames if compute is not None else None,
         teacher_updates=compute.gradient_updates if compute is not None else None,
     )
+
+
+def _sessions(runs: Iterable[PlannedRun]) -> tuple[SessionRow, ...]:
+    """What runs were made with, in the order of the suite."""
+    counts: collections.Counter[tuple[str, str, str]] = collections.Counter()
+    for run in runs:
+        found = read_provenance(run.folder)
+        sessions = () if found is None else found.sessions
+        counts.update(
+            dict.fromkeys((one.command, one.code, one.hardware) for one in sessions).keys()
+        )
+    return tuple(SessionRow(*made, count) for made, count in counts.items())
 
 
 def _paired_games(runs: Sequence[PlannedRun]) -> set[str]:

@@ -4,6 +4,7 @@
     results/references.csv        a row per game: the random policy and the teacher
     results/judged_episodes.csv   a row per episode of final weights and metric, where the
                                   environment judges episodes by more than the return
+    results/sessions.csv          a row per command, code and hardware that runs were made with
 
 Returns are undiscounted sums of raw rewards. Frames are environment frames; `frames` are those of
 online play (of JSRL's teacher, too), counted by updates: replay holds the ratio between the two, so
@@ -17,7 +18,7 @@ import csv
 import dataclasses
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar, get_type_hints
 
@@ -27,6 +28,7 @@ from rrl_agents.typed_json import decode
 from services.shared.errors import user_errors
 
 EVALUATIONS, REFERENCES, EPISODES = "evaluations.csv", "references.csv", "judged_episodes.csv"
+SESSIONS = "sessions.csv"
 
 TEACHER = "teacher"
 """Stands for an entry in the rows of the teacher's episodes; no entry has this name."""
@@ -139,6 +141,23 @@ class EpisodeRow:
     value: float
 
 
+@dataclasses.dataclass(frozen=True)
+class SessionRow:
+    """What runs were made with.
+
+    Attributes:
+        command: The command line that started or resumed them.
+        code: Versions of this package, of Python and of the libraries.
+        hardware: CPU, cores, memory and GPUs.
+        runs: How many were, students' and teachers'.
+    """
+
+    command: str
+    code: str
+    hardware: str
+    runs: int
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Results:
     """The tables.
@@ -147,21 +166,21 @@ class Results:
         evaluations: In the order of the suite, of each run in the order of its training.
         references: One per game.
         episodes: Of final weights, and of the teacher.
+        sessions: What the runs were made with; empty where that was not recorded.
     """
 
     evaluations: tuple[EvaluationRow, ...]
     references: tuple[ReferenceRow, ...]
     episodes: tuple[EpisodeRow, ...] = ()
+    sessions: tuple[SessionRow, ...] = ()
 
 
 def write_results(folder: Path, results: Results) -> None:
     """Write the tables into a folder, which is made; each whole or not at all."""
     write_rows(folder / EVALUATIONS, EvaluationRow, results.evaluations)
     write_rows(folder / REFERENCES, ReferenceRow, results.references)
-    if results.episodes:
-        write_rows(folder / EPISODES, EpisodeRow, results.episodes)
-    else:
-        (folder / EPISODES).unlink(missing_ok=True)
+    _write_if_any(folder / EPISODES, EpisodeRow, results.episodes)
+    _write_if_any(folder / SESSIONS, SessionRow, results.sessions)
 
 
 def read_results(folder: Path) -> Results:
@@ -173,8 +192,20 @@ def read_results(folder: Path) -> Results:
     return Results(
         evaluations=read_rows(folder / EVALUATIONS, EvaluationRow),
         references=read_rows(folder / REFERENCES, ReferenceRow),
-        episodes=read_rows(folder / EPISODES, EpisodeRow) if (folder / EPISODES).exists() else (),
+        episodes=_read_if_there(folder / EPISODES, EpisodeRow),
+        sessions=_read_if_there(folder / SESSIONS, SessionRow),
     )
+
+
+def _write_if_any(path: Path, kind: type[RowT], rows: Sequence[RowT]) -> None:
+    if rows:
+        write_rows(path, kind, rows)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _read_if_there(path: Path, kind: type[RowT]) -> tuple[RowT, ...]:
+    return read_rows(path, kind) if path.exists() else ()
 
 
 def write_rows(path: Path, kind: type[RowT], rows: Iterable[RowT]) -> None:

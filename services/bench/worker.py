@@ -1,6 +1,7 @@
 """A worker: a process that executes one run, from its config to its end; a teacher's to its export.
 
-Arguments: the number of the file descriptor that it speaks with the bench over (`workers`).
+Arguments: the number of the file descriptor that it speaks with the bench over (`workers`), and the
+bench's own command line, which is what the run notes as the command that made it.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ Report = Callable[[Progress | RunResult], None]
 
 def main() -> None:
     """Execute the run that the bench sends."""
-    connection: Connection = Connection(int(sys.argv[1]))
+    _, descriptor, *command = sys.argv
+    sys.argv = command
+    connection: Connection = Connection(int(descriptor))
     run: PlannedRun = connection.recv()
     stop = threading.Event()
     threading.Thread(target=_await_stop, args=(connection, stop), daemon=True).start()

@@ -43,6 +43,7 @@ _END_SECONDS = 10.0
 
 _POLL_SECONDS = 0.5
 
+_WORKER = (sys.executable, "-P", "-m", "services.bench.worker")
 _GPU = Path("/dev/nvidiactl")
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -108,7 +109,7 @@ class Workers:
         ours, theirs = Pipe()
         with theirs, log.open("ab") as printed:
             process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "services.bench.worker", str(theirs.fileno())],
+                [*_WORKER, str(theirs.fileno()), *sys.argv],
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=printed,

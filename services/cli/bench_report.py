@@ -38,9 +38,10 @@ def bench_report(
     from services.bench.collecting import collect
     from services.bench.folder import BenchFolder
     from services.bench.plan import plan_suite
-    from services.bench.report.writing import PAGE, write_report
+    from services.bench.report.writing import write_report
     from services.bench.results import read_results, write_results
     from services.bench.suite import read_suite
+    from services.run_report.html_page import PAGE_FILE
 
     place = BenchFolder(folder.absolute())
     if not place.suite.is_file():
@@ -72,4 +73,4 @@ def bench_report(
         )
     for remark in summary["remarks"]:
         print(f"mind: {remark}")
-    print(f"report: {target / PAGE}")
+    print(f"report: {target / PAGE_FILE}")

@@ -9,6 +9,7 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from rrl_agents.durable_files import write_whole
+from services.run_report.html_page import PAGE_FILE
 from services.run_report.report import REPORT_FOLDER, write_report
 from services.run_report.report import export_baseline as baseline_of
 from services.run_report.report_text import outcome_lines
@@ -99,7 +100,7 @@ def show_outcome(run: Path, summary: Summary) -> None:
     lines += ["", *outcome_lines(summary), ""]
     folder = run / REPORT_FOLDER
     for name, path in {
-        "report": folder / "README.md",
+        "report": folder / PAGE_FILE,
         "curve": folder / "learning_curve.png",
         "video": folder / "student.gif",
         "numbers": folder / "summary.json",

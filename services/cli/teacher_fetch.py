@@ -14,13 +14,13 @@ from typing import Annotated
 import tyro
 from tyro.conf import Positional
 
-from rrl_agents.checkpoints.card_markdown import one_line
 from rrl_agents.checkpoints.find_checkpoint import (
     DopamineCheckpoint,
     checkpoints_directory,
     complete_checkpoints,
 )
 from rrl_agents.checkpoints.teacher_card import CARD_FILE, read_card
+from rrl_agents.escaped_markdown import one_line
 from services.cli.terminal import print_rows, showing_progress
 from services.library.door import open_reference
 from services.library.fetch import public_agents

@@ -8,10 +8,11 @@ from typing import Annotated, Any
 from rich.markdown import Markdown
 from tyro.conf import Positional, arg
 
-from rrl_agents.checkpoints.card_markdown import card_markdown, one_line
+from rrl_agents.checkpoints.card_markdown import card_markdown
 from rrl_agents.checkpoints.dopamine_replay.files import replay_directories
 from rrl_agents.checkpoints.find_checkpoint import complete_checkpoints
 from rrl_agents.checkpoints.teacher_card import TeacherCard
+from rrl_agents.escaped_markdown import one_line
 from rrl_agents.typed_json import encode
 from services.cli.terminal import make_console, print_json
 from services.library.catalogue import locate

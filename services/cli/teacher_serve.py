@@ -9,7 +9,7 @@ from typing import Annotated
 
 import tyro
 
-from rrl_agents.checkpoints.card_markdown import one_line
+from rrl_agents.escaped_markdown import one_line
 from rrl_client.addresses import bare_host
 from services.cli.shutdown import install_shutdown_event
 from services.shared.allocator import keep_large_buffers

@@ -1,8 +1,4 @@
-"""The provenance of a run: `RUN/provenance.json`, written at its start, read when it is exported.
-
-It holds the full cards of the student's parents. For each session (each start of the run, and each
-role that is started by itself) it records command, code and hardware.
-"""
+"""Records the provenance of a run when it starts (`services.shared.run_provenance`)."""
 
 from __future__ import annotations
 
@@ -18,48 +14,23 @@ from rrl_agents.checkpoints.find_checkpoint import find_checkpoint
 from rrl_agents.checkpoints.teacher_card import Parent, TeacherCard
 from services.launcher.experiment import Experiment
 from services.launcher.machine import describe_code, describe_hardware
-from services.launcher.run_records import read_record, write_record
 from services.shared.errors import UserError, user_errors
 from services.shared.locks import locked
+from services.shared.run_provenance import (
+    PROVENANCE_FILE,
+    Provenance,
+    Session,
+    read_provenance,
+)
+from services.shared.run_records import write_record
 from services.shared.urls import without_credentials
 from services.teacher.policies.loading import load_card
 
-PROVENANCE_FILE = "provenance.json"
 MAX_SESSIONS = 1000
 """A run with more sessions keeps its first and its newest ones."""
 
 _LOCK = ".provenance.lock"
 _LOCK_WAIT_SECONDS = 30.0
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Session:
-    """One start of a run, or of one of its roles.
-
-    Attributes:
-        started: Date and time, ISO 8601 with its offset from UTC.
-        command: The command line; its URLs lose user, password and query, as it is published.
-        code: Versions of this package, with its commit if known, of Python and of the libraries.
-        hardware: CPU, cores, memory and GPUs.
-    """
-
-    started: str
-    command: str
-    code: str
-    hardware: str
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Provenance:
-    """The provenance of a run.
-
-    Attributes:
-        parents: The agents that its student learned from.
-        sessions: Oldest first.
-    """
-
-    parents: tuple[Parent, ...]
-    sessions: tuple[Session, ...]
 
 
 def parents_of(experiment: Experiment) -> tuple[Parent, ...]:
@@ -117,15 +88,6 @@ def record_session(run: Path, parents: Callable[[], tuple[Parent, ...]]) -> None
         first, *later = (*known.sessions, _this_session())
         kept = (first, *later[-(MAX_SESSIONS - 1) :])
         write_record(run / PROVENANCE_FILE, dataclasses.replace(known, sessions=kept))
-
-
-def read_provenance(run: Path) -> Provenance | None:
-    """The provenance of a run; None if none was recorded.
-
-    Raises:
-        UserError: the file is damaged.
-    """
-    return read_record(run / PROVENANCE_FILE, Provenance)
 
 
 def _this_session() -> Session:

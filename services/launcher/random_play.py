@@ -28,9 +28,9 @@ from rrl_agents.environments.registry import (
 )
 from rrl_agents.typed_json import encode
 from services.evaluator.episodes import play_episodes
-from services.launcher.run_records import read_record, write_record
 from services.library.places import cache_directory
 from services.shared.errors import UserError
+from services.shared.run_records import read_record, write_record
 
 EPISODES = 200
 """Episodes played to measure a return."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rrl_client.addresses import parse_address
-from services.launcher.run_records import read_record, write_record
+from services.shared.run_records import read_record, write_record
 
 ADDRESSES_FILE = ".addresses.json"
 

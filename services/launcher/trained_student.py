@@ -36,7 +36,6 @@ from rrl_agents.training.optimiser_config import OptimiserConfig
 from rrl_agents.training.train_state import TrainState, initial_train_state
 from rrl_agents.types import EnvironmentSpec, Params, Progress, Stage
 from services.launcher.experiment_config import ExperimentConfig
-from services.launcher.provenance import PROVENANCE_FILE, Provenance, read_provenance
 from services.launcher.settings import FoundOut, known_settings, read_experiment
 from services.learner.checkpoint_records import RunCheckpoint, checkpoints_of, newest_checkpoint
 from services.learner.checkpointing import restore_state
@@ -44,6 +43,7 @@ from services.learner.evaluation_records import EvaluationRecord, current_record
 from services.learner.pending_evaluations import EVALUATIONS_FILE
 from services.shared.errors import UserError
 from services.shared.locks import LEARNER_LOCK, is_locked
+from services.shared.run_provenance import PROVENANCE_FILE, Provenance, read_provenance
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

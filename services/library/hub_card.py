@@ -11,8 +11,9 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from rrl_agents.checkpoints.card_markdown import card_markdown, one_line
+from rrl_agents.checkpoints.card_markdown import card_markdown
 from rrl_agents.checkpoints.teacher_card import TeacherCard
+from rrl_agents.escaped_markdown import one_line
 from rrl_agents.typed_json import encode
 
 _LIBRARY = "rrl-agents"

@@ -35,7 +35,7 @@ def draw_learning_curve(curve: LearningCurve, path: Path) -> None:
     if after or curve.baseline:
         stages.append((False, after))
     weighted = _weaning_changes(curve.student)
-    figure = Figure(figsize=(10.0, 6.6 if weighted else 5.6), dpi=110)
+    figure = Figure(figsize=(10.0, 6.2 if weighted else 5.2), dpi=110)
     FigureCanvasAgg(figure)
     grid = figure.subplots(
         2 if weighted else 1,
@@ -161,5 +161,4 @@ def _draw_words(figure: Figure, axes: Axes, curve: LearningCurve) -> None:
         handles[::-1], labels[::-1], loc="upper left", bbox_to_anchor=(0.07, 0.95), ncols=2,
         frameon=False,
     )  # fmt: skip
-    figure.text(0.08, 0.02, curve.caption, fontsize=8.5, color="#444444", va="bottom")
-    figure.subplots_adjust(left=0.08, right=0.91, top=0.83, bottom=0.17)
+    figure.subplots_adjust(left=0.08, right=0.91, top=0.83, bottom=0.1)

@@ -41,7 +41,6 @@ class LearningCurve:
 
     Attributes:
         title: One line above the panels.
-        caption: One or two lines below them.
         student_label: Name of the run's own curve, e.g. its method.
         student: Points in the order of the run, at least one.
         baseline_label: Name of the curve beside it.
@@ -51,7 +50,6 @@ class LearningCurve:
     """
 
     title: str
-    caption: str
     student_label: str
     student: Sequence[CurvePoint]
     baseline_label: str = ""

@@ -1,7 +1,8 @@
 """The report of a run: a folder a user can open, read, and hand on.
 
-    RUN/config.json, RUN/metrics/evaluations.jsonl, RUN/metrics/student.gif, RUN/checkpoints
-        -> RUN/report/{README.md, learning_curve.png, summary.json, student.gif}
+    RUN/config.json, RUN/provenance.json, RUN/metrics/{evaluations.jsonl, student.gif},
+    RUN/checkpoints
+        -> RUN/report/{index.html, README.md, learning_curve.png, summary.json, student.gif}
 
 The folder is built beside the old one and takes its place only when it is complete.
 """
@@ -21,16 +22,23 @@ from rrl_agents.environments.game_names import name_key
 from services.learner.checkpoint_records import newest_checkpoint
 from services.learner.evaluation_records import EvaluationRecord, current_records, read_records
 from services.run_report.baseline import Baseline, encode_baseline, read_baseline
+from services.run_report.html_page import PAGE_FILE, markdown_page
 from services.run_report.learning_curve import LearningCurve, curve_point
-from services.run_report.report_text import caption, readme, title
-from services.run_report.summary import RunDescription, Summary, describe_run, summarise
+from services.run_report.report_text import CURVE_FILE, VIDEO_FILE, heading, readme, title
+from services.run_report.summary import (
+    RunDescription,
+    Summary,
+    describe_run,
+    making,
+    summarise,
+)
 from services.shared.errors import UserError
 from services.shared.run_config import read_config
+from services.shared.run_provenance import read_provenance
 
 RECORDS_FILE = "metrics/evaluations.jsonl"
 RECORDED_VIDEO_FILE = "metrics/student.gif"
 REPORT_FOLDER = "report"
-VIDEO_FILE = "student.gif"
 
 
 def write_report(
@@ -85,6 +93,9 @@ def write_report(
         )
     except ValueError as error:
         raise UserError(f"no score can be given: {error}") from error
+    provenance = read_provenance(run)
+    sessions = () if provenance is None else provenance.sessions
+    summary = dataclasses.replace(summary, made=making(description, sessions))
     curve = _curve(description, students, summary, beside)
     _replace_folder(run, description, summary, curve, student_gif)
     return summary
@@ -161,7 +172,6 @@ def _curve(
     points = tuple(curve_point(record, description.frames_per_step) for record in students)
     return LearningCurve(
         title=title(summary),
-        caption=caption(summary, points, () if baseline is None else baseline.points),
         student_label=summary.method,
         student=points,
         baseline_label="" if baseline is None else f"{baseline.method} beside",
@@ -189,11 +199,13 @@ def _replace_folder(
         video = _find_video(run) if student_gif is None else student_gif
         if video is not None:
             shutil.copyfile(video, new / VIDEO_FILE)
-        draw_learning_curve(curve, new / "learning_curve.png")
+        draw_learning_curve(curve, new / CURVE_FILE)
         text = json.dumps(dataclasses.asdict(summary), indent=1, allow_nan=False)
         (new / "summary.json").write_text(text + "\n", encoding="utf-8")
-        text = readme(description, summary, has_video=(new / VIDEO_FILE).exists())
+        text = readme(description, summary, curve, has_video=(new / VIDEO_FILE).exists())
         (new / "README.md").write_text(text, encoding="utf-8")
+        page = markdown_page(heading(summary), text, new)
+        (new / PAGE_FILE).write_text(page, encoding="utf-8")
         if report.exists():
             report.rename(Path(scratch, "old"))
         new.rename(report)

@@ -1,12 +1,16 @@
-"""The words of a report: title, caption and README.md."""
+"""The words of a report: the curve's title and README.md, of which the page is made."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from services.run_report.learning_curve import CurvePoint
+from rrl_agents.escaped_markdown import code_block, escaped, table
+from services.run_report.learning_curve import CurvePoint, LearningCurve
 from services.run_report.run_clocks import Clocks, duration, in_words
-from services.run_report.summary import RunDescription, Summary
+from services.run_report.summary import Making, RunDescription, Summary
+
+CURVE_FILE = "learning_curve.png"
+VIDEO_FILE = "student.gif"
 
 
 def title(summary: Summary) -> str:
@@ -17,81 +21,111 @@ def title(summary: Summary) -> str:
     return f"{summary.method} on {summary.game}: teacher-normalised score {score}{mixed}{state}"
 
 
-def caption(
-    summary: Summary, points: Sequence[CurvePoint], baseline: Sequence[CurvePoint] = ()
+def heading(summary: Summary) -> str:
+    """Returns what the report is called."""
+    return f"{summary.method} on {summary.game}"
+
+
+def readme(
+    description: RunDescription, summary: Summary, curve: LearningCurve, *, has_video: bool
 ) -> str:
-    """Returns the lines below the learning curve: what a point and a band are.
+    """Returns the report's README.md; texts of the run's files are escaped in it.
 
     Args:
-        summary: The outcome of the run.
-        points: The run's curve.
-        baseline: The curve beside it.
+        description: What ran.
+        summary: What came out.
+        curve: What learning_curve.png shows.
+        has_video: Whether the report holds a video.
     """
-    what = f"Points: mean over {_episodes(points)} episodes"
-    if baseline:
-        what += f" ({_episodes(baseline)} beside)"
-    epsilon = f"epsilon {summary.epsilon:g}"
-    lines = [f"{what}, {epsilon}; the diamond over {points[-1].episodes}. Bands: 95% bootstrap."]
+    parts = [
+        f"# {escaped(heading(summary))}",
+        _outcome(summary),
+        f"![The learning curve]({CURVE_FILE})",
+        _caption(summary, curve),
+        table(("player", "mean return", "teacher-normalised"), _players(summary)),
+        "Teacher-normalised is (return - random) / (teacher - random).",
+        _made_beside(summary),
+        escaped(_mixed(summary)),
+        _metrics(summary),
+        f"![The student at play]({VIDEO_FILE})" if has_video else "",
+        "## What it took",
+        _costs(summary),
+        "\n".join(_asked(description, summary)),
+        "## How it was made",
+        *_making(summary.made),
+        "## Files",
+        "\n".join(_files(has_video=has_video)),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _outcome(summary: Summary) -> str:
+    """The score, and of which weights it is."""
+    last = summary.last_evaluation
+    evaluation = "final evaluation" if summary.finished else "newest evaluation"
+    not_finished = "" if summary.finished else " (the run is not finished)"
+    low, high = summary.student_return_interval
+    return (
+        f"The student's {evaluation}, after {last.learner_updates:,} updates and "
+        f"{last.actor_steps:,} steps of its own{not_finished}: {summary.student_return:.2f} ± "
+        f"{summary.student_return_std:.2f} (standard deviation) over {summary.student_episodes} "
+        f"episodes with epsilon {summary.epsilon:g}; 95% interval of the mean {low:.2f} to "
+        f"{high:.2f}."
+    )
+
+
+def _players(summary: Summary) -> Iterator[tuple[str, str, str]]:
+    yield _row("student", summary.student_return, summary.teacher_normalised_score)
+    if (beside := summary.baseline) is not None:
+        name = f"{escaped(beside.method)}, beside"
+        yield _row(name, beside.student_return, beside.teacher_normalised_score)
+    yield _row(f"teacher {escaped(summary.teacher)}".rstrip(), summary.teacher_return, 1.0)
+    yield _row("random policy", summary.random_return, 0.0)
+
+
+def _row(name: str, mean_return: float, score: float) -> tuple[str, str, str]:
+    return name, f"{mean_return:.2f}", f"{score:.2f}"
+
+
+def _made_beside(summary: Summary) -> str:
+    if summary.baseline is None:
+        return ""
+    return f"The run beside was made with:\n\n{code_block(summary.baseline.command)}"
+
+
+def _making(made: Making) -> list[str]:
+    """Command, seed and versions; several where sessions differ in them."""
+    unknown = "The command and the version of the code were not recorded."
+    commands = [code_block(command) for command in made.commands]
+    facts = [
+        *([] if made.seed is None else [f"- seed: {made.seed}"]),
+        *(f"- code: {escaped(code)}" for code in made.code),
+        *(f"- hardware: {escaped(hardware)}" for hardware in made.hardware),
+    ]
+    return ["\n".join(commands) or unknown, "\n".join(facts)]
+
+
+def _caption(summary: Summary, curve: LearningCurve) -> str:
+    """What a point and a band of the learning curve are, and where it ends."""
+    what = f"Points: mean over {_episodes(curve.student)} episodes"
+    if curve.baseline:
+        what += f" ({_episodes(curve.baseline)} beside)"
     clocks = summary.last_evaluation
     if clocks.offline_updates:
         steps = f"{clocks.teacher_steps:,} of the teacher's steps"
         offline = f"{clocks.offline_updates:,} updates offline on {steps}"
     else:
         offline = "no updates offline"
-    online = f"{clocks.online_updates:,} online, {clocks.frames:,} frames"
-    lines.append(f"At the last evaluation: {offline}, {online}.")
-    return "\n".join(lines)
-
-
-def readme(description: RunDescription, summary: Summary, *, has_video: bool) -> str:
-    """Returns the report's README.md.
-
-    Args:
-        description: What ran.
-        summary: What came out.
-        has_video: Whether the report holds a video.
-    """
-    when = f"after {summary.last_evaluation.learner_updates:,} updates"
-    state = f"final evaluation, {when}"
-    if not summary.finished:
-        state = f"newest evaluation, {when} (the run is not finished)"
-    rows = [_row("student", summary.student_return, summary.teacher_normalised_score)]
-    if summary.baseline is not None:
-        beside = summary.baseline
-        score = beside.teacher_normalised_score
-        rows.append(_row(f"{beside.method}, beside", beside.student_return, score))
-    rows += [
-        _row(f"teacher {summary.teacher}".rstrip(), summary.teacher_return, 1.0),
-        _row("random policy", summary.random_return, 0.0),
-    ]
-    low, high = summary.student_return_interval
-    parts = [
-        f"# {summary.method} on {summary.game}",
-        f"The student's {state}: {summary.student_return:.2f} ± {summary.student_return_std:.2f} "
-        f"(standard deviation) over {summary.student_episodes} episodes with epsilon "
-        f"{summary.epsilon:g}; 95% interval of the mean {low:.2f} to {high:.2f}.",
-        "\n".join(["| player | mean return | teacher-normalised |", "|---|---|---|", *rows]),
-        "Teacher-normalised is (return - random) / (teacher - random).",
-        _mixed(summary),
-        "\n".join(_metrics(summary)),
-        "## What it took",
-        "\n".join(_costs(summary)),
-        "\n".join(_asked(description, summary)),
-        "## Files",
-        "\n".join(_files(has_video=has_video)),
-    ]
-    if summary.baseline is not None:
-        parts.insert(4, f"The run beside was made with: `{summary.baseline.command}`")
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return (
+        f"{what}, epsilon {summary.epsilon:g}; the diamond over {curve.student[-1].episodes}. "
+        f"Bands: 95% bootstrap. At the last evaluation: {offline}, {clocks.online_updates:,} "
+        f"online, {clocks.frames:,} frames."
+    )
 
 
 def _episodes(points: Sequence[CurvePoint]) -> str:
     counts = [point.episodes for point in points]
     return f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
-
-
-def _row(name: str, mean_return: float, score: float) -> str:
-    return f"| {name} | {mean_return:.2f} | {score:.2f} |"
 
 
 def outcome_lines(summary: Summary) -> list[str]:
@@ -104,8 +138,8 @@ def outcome_lines(summary: Summary) -> list[str]:
     ]
 
 
-def _metrics(summary: Summary) -> list[str]:
-    """A table of what episodes are judged by; nothing where that is the return alone."""
+def _metrics(summary: Summary) -> str:
+    """A table of what episodes are judged by; empty where that is the return alone."""
     rows = []
     for name, metric in summary.metrics.items():
         low, high = metric.student_interval
@@ -115,14 +149,10 @@ def _metrics(summary: Summary) -> list[str]:
             below, above = metric.difference_interval
             paired = f"{metric.difference:.3f} ({below:.3f} to {above:.3f}, {metric.pairs} pairs)"
         student = f"{metric.student_mean:.3f} ({low:.3f} to {high:.3f})"
-        rows.append(f"| {name} | {student} | {teacher} | {paired} |")
-    if not rows:
-        return []
-    return [
-        "| metric | student | teacher | difference on equal seeds |",
-        "|---|---|---|---|",
-        *rows,
-    ]
+        rows.append((escaped(name), student, teacher, paired))
+    return (
+        table(("metric", "student", "teacher", "difference on equal seeds"), rows) if rows else ""
+    )
 
 
 def _mixed(summary: Summary) -> str:
@@ -135,17 +165,14 @@ def _mixed(summary: Summary) -> str:
     )
 
 
-def _costs(summary: Summary) -> list[str]:
+def _costs(summary: Summary) -> str:
     """A column per moment."""
     moments = [summary.last_evaluation]
     if summary.newest_checkpoint is not None:
         moments.append(summary.newest_checkpoint)
     columns = [_cells(clocks) for clocks in moments]
-    return [
-        f"| | {' | '.join(clocks.as_of for clocks in moments)} |",
-        f"|---|{'---|' * len(moments)}",
-        *(f"| {name} | {' | '.join(column[name] for column in columns)} |" for name in columns[0]),
-    ]
+    rows = [(name, *(column[name] for column in columns)) for name in columns[0]]
+    return table(("", *(clocks.as_of for clocks in moments)), rows)
 
 
 def _cells(clocks: Clocks) -> dict[str, str]:
@@ -163,20 +190,21 @@ def _cells(clocks: Clocks) -> dict[str, str]:
 def _asked(description: RunDescription, summary: Summary) -> list[str]:
     if not description.budgets:
         return []
-    budgets = ", ".join(f"{name} {value:,}" for name, value in description.budgets.items())
+    budgets = ", ".join(f"{escaped(name)} {value:,}" for name, value in description.budgets.items())
     return [f"- asked: {budgets}", *(f"- {line}" for line in summary.beyond_budgets)]
 
 
 def _files(*, has_video: bool) -> list[str]:
     lines = [
-        "- `learning_curve.png`: the student against the teacher and the random policy",
+        "- `index.html`: this text and its images in one file; `README.md`: the text",
+        f"- `{CURVE_FILE}`: the student against the teacher and the random policy",
         "- `summary.json`: the numbers above",
     ]
     if has_video:
-        lines.append("- `student.gif`: the student at play")
+        lines.append(f"- `{VIDEO_FILE}`: the student at play")
     return [
         *lines,
-        "- `../config.json`: the whole configuration",
+        "- `../config.json`: the whole configuration; `../provenance.json`: every session",
         "- `../metrics/evaluations.jsonl`: every episode of every evaluation",
         "- `../metrics/`: losses and rates; see them with `tensorboard --logdir` and this folder",
         "- `../checkpoints/`: the student",

@@ -17,6 +17,7 @@ from services.run_report.baseline import Baseline
 from services.run_report.run_clocks import Clocks, at_checkpoint, at_evaluation, beyond_budgets
 from services.run_report.score_protocol import ScoreProtocol, differences
 from services.shared.errors import UserError
+from services.shared.run_provenance import Session
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +57,7 @@ class RunDescription:
         evaluation: Whether its episodes have fixed seeds.
         score_protocols: How the student is evaluated, and how the teacher's known return was
             measured.
+        seed: Of all random numbers of the run; None where the config does not say.
         game: Name of the game, e.g. "pong".
     """
 
@@ -67,6 +69,7 @@ class RunDescription:
     budgets: Mapping[str, int] = may_be_missing({})
     evaluation: _Evaluation = may_be_missing(_Evaluation())
     score_protocols: _Protocols = may_be_missing(_Protocols())
+    seed: int | None = may_be_missing(None)
     game: str = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:
@@ -92,6 +95,23 @@ class BaselineOutcome:
     frames: int
     offline_updates: int
     online_updates: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Making:
+    """What a run was made with; of each kind the different ones of its sessions, oldest first.
+
+    Attributes:
+        seed: Of all random numbers of the run; None where it is not known.
+        commands: Command lines.
+        code: Versions of this package, of Python and of the libraries.
+        hardware: Machines.
+    """
+
+    seed: int | None = None
+    commands: tuple[str, ...] = ()
+    code: tuple[str, ...] = ()
+    hardware: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -142,6 +162,7 @@ class Summary:
         baseline: The run beside it, None without one.
         metrics: Name -> what else the environment judges episodes by; "return" is among them where
             student and teacher played the same episodes.
+        made: What the run was made with.
     """
 
     method: str
@@ -162,6 +183,7 @@ class Summary:
     mixed_protocols: tuple[str, ...] = ()
     baseline: BaselineOutcome | None = None
     metrics: Mapping[str, MetricOutcome] = dataclasses.field(default_factory=dict)
+    made: Making = Making()
 
     @property
     def done(self) -> Clocks:
@@ -179,6 +201,21 @@ def describe_run(config: Mapping[str, Any]) -> RunDescription:
         return decode(RunDescription, config, "config.json", ignore_unknown=True)
     except ValueError as error:
         raise UserError(f"{error}: is this the folder of a run?") from error
+
+
+def making(description: RunDescription, sessions: Sequence[Session]) -> Making:
+    """What a run was made with.
+
+    Args:
+        description: What ran.
+        sessions: Of the run, oldest first.
+    """
+    return Making(
+        seed=description.seed,
+        commands=tuple(dict.fromkeys(session.command for session in sessions)),
+        code=tuple(dict.fromkeys(session.code for session in sessions)),
+        hardware=tuple(dict.fromkeys(session.hardware for session in sessions)),
+    )
 
 
 def summarise(

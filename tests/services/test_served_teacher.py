@@ -19,7 +19,6 @@ from rrl_client import ClientSecurity
 from services.cli.main import run as rrl
 from services.launcher.experiment_config import ExperimentConfig, TeacherChoice
 from services.launcher.one_process import run_in_one_process
-from services.launcher.provenance import read_provenance
 from services.launcher.resolution import resolve
 from services.launcher.roles import processes_of
 from services.launcher.served_teacher import card_of_service
@@ -29,6 +28,7 @@ from services.learner.checkpoint_records import newest_checkpoint
 from services.learner.evaluation_records import read_records
 from services.shared.addresses import free_port
 from services.shared.errors import UserError
+from services.shared.run_provenance import read_provenance
 from services.shared.security.server import SecurityConfig
 from services.teacher.config import BatchingConfig, ModelConfig, TeacherConfig
 from services.teacher.policies.loading import load_policy

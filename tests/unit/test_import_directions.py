@@ -28,6 +28,7 @@ RRL_AGENTS_LEVELS = {
     "scores": 0,
     "durable_files": 0,
     "typed_json": 0,
+    "escaped_markdown": 0,
     "ensembles": 1,
     "environments": 1,
     "networks": 1,

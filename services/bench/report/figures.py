@@ -28,7 +28,7 @@ _TEACHER: dict[str, Any] = {"color": "#1b1b1b", "label": "teacher"}
 _RANDOM: dict[str, Any] = {"color": "#7a7a7a", "linestyle": ":", "label": "random policy"}
 _IQM = "IQM of teacher-normalised scores"
 _COLUMNS = 3
-_CAPTION_CHARACTERS = 140
+_REMARK_CHARACTERS = 140
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Picture:
     Attributes:
         file: Its name.
         title: Its heading.
-        caption: What is behind it; stands in the image, too.
+        caption: What is behind it.
     """
 
     file: str
@@ -53,7 +53,7 @@ class Painter:
         suite: Order of the entries.
         tables: What is drawn.
         scores: What it is computed from.
-        remark: A sentence for all captions; empty for none.
+        remark: A sentence for all figures and captions; empty for none.
     """
 
     def __init__(self, suite: Suite, tables: Tables, scores: SuiteScores, remark: str) -> None:
@@ -88,7 +88,7 @@ class Painter:
             pictures.append(picture)
             figure = Figure(figsize=(10.0, 6.0), layout="constrained")
             draw(figure)
-            _save(figure, picture, folder)
+            self._save(figure, folder / picture.file)
         for sweep, table in sweeps:
             picture = Picture(
                 f"sweep_{sweep.entry}.png",
@@ -99,7 +99,7 @@ class Painter:
             pictures.append(picture)
             figure = Figure(figsize=(10.0, 6.0), layout="constrained")
             self._sweep(figure, sweep, table)
-            _save(figure, picture, folder)
+            self._save(figure, folder / picture.file)
         return pictures
 
     def _sweep(self, figure: Figure, sweep: Sweep, table: pd.DataFrame) -> None:
@@ -178,6 +178,17 @@ class Painter:
         axes.invert_yaxis()
         return axes
 
+    def _save(self, figure: Figure, file: Path) -> None:
+        """Write a figure with its legend beside; what a reader must know stands above it."""
+        lines: dict[str, Any] = {}
+        for axes in figure.axes:
+            handles, labels = axes.get_legend_handles_labels()
+            lines |= dict(zip(labels, handles, strict=True))
+        figure.legend(lines.values(), lines.keys(), loc="outside right upper", frameon=False)
+        if self._remark:
+            figure.suptitle(textwrap.fill(self._remark, _REMARK_CHARACTERS), fontsize="small")
+        figure.savefig(file, dpi=110)
+
     def _behind(self) -> str:
         """How much play is behind a figure, and what its intervals are."""
         facts = [entry.facts for entry in self._scores.entries]
@@ -196,15 +207,3 @@ def _range(numbers: Iterable[float | None]) -> str:
     """From the least to the largest of those that are known; empty where none is."""
     values = sorted({number for number in numbers if number is not None})
     return " to ".join(f"{value:g}" for value in dict.fromkeys((*values[:1], *values[-1:])))
-
-
-def _save(figure: Figure, picture: Picture, folder: Path) -> None:
-    """Write a figure with its legend beside, its heading above and its caption below."""
-    lines: dict[str, Any] = {}
-    for axes in figure.axes:
-        handles, labels = axes.get_legend_handles_labels()
-        lines |= dict(zip(labels, handles, strict=True))
-    figure.legend(lines.values(), lines.keys(), loc="outside right upper", frameon=False)
-    figure.suptitle(picture.title, fontweight="bold")
-    figure.supxlabel(textwrap.fill(picture.caption, _CAPTION_CHARACTERS), fontsize="small")
-    figure.savefig(folder / picture.file, dpi=110)

@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-import base64
 import html
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from services.bench.report.figures import Picture
+from services.bench.report.scores import SuiteScores
 from services.bench.report.tables import Tables, last_of
-from services.bench.results import ReferenceRow
+from services.bench.results import ReferenceRow, SessionRow
 from services.bench.suite import Suite
 from services.bench.sweeps import Sweep, in_words
+from services.run_report.html_page import html_page, inline_image
 
-_PAGE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-:root {{ color-scheme: light dark; }}
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: auto; padding: 1rem; }}
-figure {{ margin: 1rem 0; }}
-img {{ max-width: 100%; background: #fff; }}
-div {{ overflow-x: auto; }}
-th, td {{ padding: .2rem .6rem; text-align: left; }}
-</style>
-<h1>{title}</h1>
+_BODY = """<h1>{title}</h1>
 <p>{notes}</p>
 <ul>{remarks}</ul>
 <h2>Final scores, the best first</h2>
@@ -40,20 +29,20 @@ th, td {{ padding: .2rem .6rem; text-align: left; }}
 {judged}
 <h2>What scores are measured by: 0 is the random policy, 1 the teacher</h2>
 {references}
+<h2>How the runs were made</h2>
+<p>Seeds of each entry and game: {seeds}.</p>
+{sessions}
 <p>Raw scores: evaluations.csv and references.csv of results/ beside suite.toml, and
 judged_episodes.csv where the environment judges episodes by more than the return.
-Numbers of the figures: the CSV files beside this page, and summary.json.</p>
-</html>
-"""
-
-
+Numbers of the figures: the CSV files beside this page, and summary.json.</p>"""
+_NOT_RECORDED = "The commands and the versions of the code were not recorded."
 _JUDGED = "Episodes of the final weights; differences are from the teacher's on the same seeds"
 
 
 def make_page(
     suite: Suite,
     tables: Tables,
-    references: Mapping[str, ReferenceRow],
+    scores: SuiteScores,
     pictures: Sequence[Picture],
     remarks: Sequence[str],
     judged: pd.DataFrame,
@@ -65,7 +54,7 @@ def make_page(
     Args:
         suite: Title and notes.
         tables: Scores.
-        references: Game -> what its scores are measured by.
+        scores: What they were computed from.
         pictures: The figures.
         remarks: What a reader must know before believing the numbers.
         judged: What the environment judges episodes by; may be empty.
@@ -75,33 +64,43 @@ def make_page(
     Returns:
         A whole HTML document.
     """
-    return _PAGE.format(
+    references = scores.references
+    body = _BODY.format(
         title=html.escape(suite.title),
         notes=html.escape(suite.notes),
         remarks="".join(f"<li><mark>{html.escape(remark)}</mark>" for remark in remarks),
-        scores=_html(_scores(tables)),
+        scores=_html(_scores(tables, scores)),
         sweeps="\n".join(_sweep(sweep, table) for sweep, table in sweeps),
         figures="\n".join(_figure(picture, folder) for picture in pictures),
         games=_html(_games(tables, references)),
         judged=f"<h2>{_JUDGED}</h2>\n{_html(judged)}" if len(judged) else "",
-        references=_html(pd.DataFrame(references.values())),
+        references=_html(_references(references)),
+        seeds=", ".join(map(str, suite.seeds)),
+        sessions="\n".join(map(_session, scores.sessions)) or f"<p>{_NOT_RECORDED}</p>",
     )
+    return html_page(suite.title, body)
+
+
+def _session(row: SessionRow) -> str:
+    made = f"Runs so made: {row.runs}. Code: {row.code}. Hardware: {row.hardware}."
+    return f"<pre>{html.escape(row.command)}</pre>\n<p>{html.escape(made)}</p>"
 
 
 def _figure(picture: Picture, folder: Path) -> str:
-    data = base64.b64encode((folder / picture.file).read_bytes()).decode()
+    image = inline_image(folder / picture.file, picture.title)
     return (
         f"<h2>{html.escape(picture.title)}</h2>\n"
-        f'<figure><img src="data:image/png;base64,{data}" alt="{html.escape(picture.title)}">'
-        f"<figcaption>{html.escape(picture.caption)}</figcaption></figure>"
+        f"<figure>{image}<figcaption>{html.escape(picture.caption)}</figcaption></figure>"
     )
 
 
 def _html(table: pd.DataFrame) -> str:
     shown = table.astype(object).where(table.notna(), "unknown")
     with pd.option_context("display.max_colwidth", None):
-        text = shown.to_html(index=False, border=0, justify="left", float_format="{:.4g}".format)
-    return f"<div>{text}</div>"
+        text: str = shown.to_html(
+            index=False, border=0, justify="left", float_format="{:.4g}".format
+        )
+    return text
 
 
 def _in_words(table: pd.DataFrame, name: str) -> list[str]:
@@ -113,16 +112,24 @@ def _in_words(table: pd.DataFrame, name: str) -> list[str]:
     return words
 
 
-def _scores(tables: Tables) -> pd.DataFrame:
+def _scores(tables: Tables, scores: SuiteScores) -> pd.DataFrame:
+    facts = {one.entry: one.facts for one in scores.entries}
     final = last_of(tables.iqm_curve)
     return pd.DataFrame(
         {
             "entry": tables.labels.values(),
             "IQM (95% interval)": _in_words(final, "iqm"),
             "better than teacher": _in_words(tables.improvement, "probability"),
-            **final[["games", "seeds", "frames"]].to_dict("list"),
+            **final[["games", "seeds"]].to_dict("list"),
+            "after": [_learned(facts[entry]) for entry in final["entry"]],
         }
     )
+
+
+def _learned(facts: Mapping[str, Any]) -> str:
+    """As of when the final scores of an entry are."""
+    offline, online = facts["offline_updates"], facts["online_updates"]
+    return f"{offline:,} updates offline, {online:,} online, {facts['frames']:,} frames"
 
 
 def _sweep(sweep: Sweep, table: pd.DataFrame) -> str:
@@ -142,3 +149,10 @@ def _games(tables: Tables, references: Mapping[str, ReferenceRow]) -> pd.DataFra
     by_game = found.pivot(index="entry", columns="game", values="shown")
     ordered = by_game.reindex(index=[*tables.labels], columns=[*references]).fillna("no run")
     return ordered.rename(index=tables.labels).rename_axis(columns=None).reset_index()
+
+
+def _references(references: Mapping[str, ReferenceRow]) -> pd.DataFrame:
+    """A column per game: there are fewer games than there is to say of each."""
+    by_game = pd.DataFrame(references.values(), dtype=object).set_index("game").T
+    words = by_game.rename(index=lambda field: field.replace("_", " "))
+    return words.rename_axis(columns=None, index="game").reset_index()

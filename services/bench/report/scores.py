@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl_agents.scores import check_scale
-from services.bench.results import EvaluationRow, ReferenceRow, Results
+from services.bench.results import EvaluationRow, ReferenceRow, Results, SessionRow
 from services.bench.suite import Suite
 from services.shared.errors import UserError, user_errors
 
@@ -41,7 +41,8 @@ class EntryScores:
         scores: float64 [R, G, P], the same, teacher-normalised.
         facts: How much play is behind the scores: games, seeds (runs of each game), episodes (of
             an evaluation during the runs, the fewest; None where there is none but the last),
-            final_episodes (the fewest), epsilon, and frames at the end.
+            final_episodes (the fewest), epsilon; and at the end frames, offline_updates and
+            online_updates (the most of its runs).
     """
 
     entry: str
@@ -67,6 +68,7 @@ class SuiteScores:
         missing: Names of runs that are not finished.
         left_out: Names of finished runs that are not counted, as other games have fewer.
         unscaled: Names of finished runs that are not counted, as their game has no reference.
+        sessions: What the runs were made with.
     """
 
     entries: tuple[EntryScores, ...]
@@ -74,6 +76,7 @@ class SuiteScores:
     missing: tuple[str, ...]
     left_out: tuple[str, ...]
     unscaled: tuple[str, ...]
+    sessions: tuple[SessionRow, ...] = ()
 
 
 def arrange(suite: Suite, results: Results) -> SuiteScores:
@@ -112,6 +115,7 @@ def arrange(suite: Suite, results: Results) -> SuiteScores:
         missing=_names(asked, without=finished),
         left_out=_names(scaled, without=counted),
         unscaled=_names(finished, without=scaled),
+        sessions=results.sessions,
     )
 
 
@@ -150,6 +154,7 @@ def _entry_scores(
     returns = by_run.reshape(len(repetitions), -1, len(frames))
     games = tuple(game for _, game, _ in repetitions[0])
     low, high = np.array([_scale(references[game]) for game in games]).T[..., np.newaxis]
+    last = [curve[ends[0]] for curve in every]
     during = [row.episodes for curve in every for row in curve.values() if not row.final]
     return EntryScores(
         entry=entry,
@@ -161,9 +166,11 @@ def _entry_scores(
             "games": len(games),
             "seeds": len(repetitions),
             "episodes": min(during, default=None),
-            "final_episodes": min(curve[ends[0]].episodes for curve in every),
-            "epsilon": every[0][ends[0]].epsilon,
+            "final_episodes": min(row.episodes for row in last),
+            "epsilon": last[0].epsilon,
             "frames": ends[0],
+            "offline_updates": max(row.offline_updates for row in last),
+            "online_updates": max(row.online_updates for row in last),
         },
     )
 

@@ -25,10 +25,11 @@ from services.bench.report.sweep_figures import sweep_table
 from services.bench.report.tables import CONFIDENCE, Tables, compute_tables, last_of
 from services.bench.results import EvaluationRow, ReferenceRow, Results
 from services.bench.suite import Suite
+from services.run_report.html_page import PAGE_FILE
 from services.run_report.score_protocol import UNITS, ScoreProtocol, differences, unknown
 from services.shared.errors import UserError, user_errors
 
-SUMMARY, PAGE = "summary.json", "index.html"
+SUMMARY = "summary.json"
 
 _ESTIMATE = ["point", "low", "high"]
 _NAMED_CHARACTERS = 300
@@ -116,7 +117,7 @@ def _among_students(game: str, students: Collection[ScoreProtocol]) -> Iterator[
 
 
 def _check_replaceable(out: Path) -> None:
-    is_report = (out / SUMMARY).is_file() and (out / PAGE).is_file()
+    is_report = (out / SUMMARY).is_file() and (out / PAGE_FILE).is_file()
     if out.exists() and not is_report and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} exists and is not a report: choose another --out")
 
@@ -140,8 +141,8 @@ def _fill(
     # Figures name no runs or games.
     marks = dict.fromkeys(f"{remark.partition(':')[0]}." for remark in remarks)
     pictures = Painter(suite, tables, scores, " ".join(marks)).draw_all(folder, sweeps)
-    page = make_page(suite, tables, scores.references, pictures, remarks, judged, folder, sweeps)
-    (folder / PAGE).write_text(page, encoding="utf-8")
+    page = make_page(suite, tables, scores, pictures, remarks, judged, folder, sweeps)
+    (folder / PAGE_FILE).write_text(page, encoding="utf-8")
     summary = _summary(suite, scores, tables, remarks)
     if len(judged):
         known = judged.astype(object).where(judged.notna(), None)
@@ -176,6 +177,7 @@ def _summary(
         },
         "confidence": CONFIDENCE,
         "resamples": tables.resamples,
+        "sessions": [vars(row) for row in scores.sessions],
         "missing_runs": list(scores.missing),
         "runs_left_out": [*scores.left_out, *scores.unscaled],
         "remarks": list(remarks),

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from rrl_agents.checkpoints.card_markdown import one_line
+from rrl_agents.escaped_markdown import one_line
 from rrl_agents.reincarnation.registry import make_recipe
 from services.cli.gin.experiment import experiment, network_parameter
 from services.cli.gin.names import AGENTS, present_name

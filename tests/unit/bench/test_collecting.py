@@ -15,6 +15,8 @@ from services.launcher.experiment import Experiment
 from services.launcher.resolution import resolve
 from services.learner.evaluation_records import EvaluationRecord, append_record
 from services.learner.pending_evaluations import EVALUATIONS_FILE
+from services.shared.run_provenance import PROVENANCE_FILE, Provenance, Session
+from services.shared.run_records import write_record
 from tests.support.bench_rows import SUITE_TEXT, changed, record
 
 Runs: TypeAlias = tuple[PlannedRun, ...]
@@ -50,6 +52,23 @@ def test_frames_are_counted_by_updates(plan: Runs) -> None:
     assert nominal_frames(config, 50, frames_per_step=4) == (200 + 50 * 4) * 4
     # Nothing has been learned from the student's own play yet.
     assert nominal_frames(config, 0, frames_per_step=4) == 0
+
+
+def test_runs_are_counted_by_what_they_were_made_with(plan: Runs) -> None:
+    def note(run: PlannedRun, *commands: str) -> None:
+        sessions = tuple(
+            Session(started="then", command=command, code="rrl-agents 0.1.0", hardware="2 cores")
+            for command in commands
+        )
+        provenance = Provenance(parents=(), sessions=sessions)
+        run.folder.mkdir(parents=True)
+        write_record(run.folder / PROVENANCE_FILE, provenance)
+
+    # The first was resumed twice.
+    note(plan[0], "rrl bench run a", "rrl bench run a", "rrl bench run b")
+    note(plan[1], "rrl bench run a")
+    found = {(row.command, row.runs) for row in collect(plan).sessions}
+    assert found == {("rrl bench run a", 2), ("rrl bench run b", 1)}
 
 
 def test_what_else_episodes_are_judged_by_becomes_rows_of_final_weights(plan: Runs) -> None:

@@ -50,6 +50,8 @@ def test_scores_are_arranged_by_repetition_game_and_frames() -> None:
         "final_episodes": 30,
         "epsilon": 0.001,
         "frames": 200,
+        "offline_updates": 0,
+        "online_updates": 50,
     }
     assert len(scores.missing) == 4
     assert scores.missing[0] == "scratch/asterix/seed0"

@@ -1,27 +1,31 @@
 from __future__ import annotations
 
+import base64
 import csv
 import dataclasses
+import html
 import itertools
 import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 
 from services.bench.folder import BenchFolder
 from services.bench.report.sweep_figures import draw_sweep
 from services.bench.report.writing import check_protocols, write_report
-from services.bench.results import Results, write_results
+from services.bench.results import Results, SessionRow, write_results
 from services.bench.suite import parse_suite
 from services.bench.sweeps import Sweep
 from services.cli.bench_report import bench_report
 from services.shared.errors import UserError
-from tests.support.bench_rows import SUITE, SUITE_TEXT, evaluation, reference
+from tests.support.bench_rows import SUITE, SUITE_TEXT, changed, evaluation, reference
 
 # QDagger comes from 0 to 1, 2, 3 and 4 (asterix 0, 1, breakout 0, 1); scratch has one run.
 RESULTS = Results(
@@ -68,6 +72,47 @@ def test_a_report_says_what_the_scores_come_to_and_what_is_missing(report: Path)
         assert "Games: 1 to 2, seeds: 1 to 2." in caption
         assert "epsilon 0.001, episodes: 10 per point, 30 of the final weights" in caption
         assert "(100 resamples; none where there is one run). The suite is incomplete" in caption
+
+
+HOSTILE = '</td><script>x</script> & "<img src=http://d>"'
+
+
+def test_the_page_shows_its_figures_and_what_made_them_and_runs_nothing(tmp_path: Path) -> None:
+    suite = parse_suite(changed('label = "QDagger"', f"label = '{HOSTILE}'"))
+    made = (SessionRow("rrl bench run s.toml", "rrl-agents 0.1.0", HOSTILE, 5),)
+    write_report(suite, dataclasses.replace(RESULTS, sessions=made), tmp_path, resamples=10)
+    page = (tmp_path / "index.html").read_text()
+    images = re.findall(r'<img src="data:image/png;base64,([^"]*)"', page)
+    files = ("iqm_curve", "final_iqm", "performance_profiles", "improvement", "games")
+    drawn = [(tmp_path / f"{file}.png").read_bytes() for file in files]
+    assert [base64.b64decode(image) for image in images] == drawn
+    # As of when scores are: `evaluation` learns once in four frames.
+    assert page.count("<td>0 updates offline, 100 online, 400 frames</td>") == 2
+    assert "Seeds of each entry and game: 0, 1." in page
+    assert "<pre>rrl bench run s.toml</pre>\n<p>Runs so made: 5. Code: rrl-agents 0.1.0. " in page
+    assert HOSTILE not in page and "<script" not in page
+    # Two tables and the hardware.
+    assert html.unescape(page).count(HOSTILE) == 3
+
+
+def test_a_remark_stands_in_every_figure_itself(report: Path, tmp_path: Path) -> None:
+    complete = Results(
+        evaluations=tuple(
+            evaluation(*run, 400, 1.0, final=True)
+            for run in itertools.product(SUITE.entries, SUITE.games, SUITE.seeds)
+        ),
+        references=RESULTS.references,
+    )
+    write_report(SUITE, complete, tmp_path, resamples=10)
+
+    def room_above(file: Path) -> int:
+        """Pixels above the frame of the axes, which is the first long dark line."""
+        with Image.open(file) as image:
+            dark = np.asarray(image.convert("L")) < 128
+        return int((dark.mean(axis=1) > 0.5).argmax())
+
+    for file in ("iqm_curve.png", "performance_profiles.png"):
+        assert room_above(report / file) > room_above(tmp_path / file) + 10
 
 
 def test_the_numbers_of_the_figures_are_in_tables(report: Path) -> None:

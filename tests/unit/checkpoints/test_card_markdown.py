@@ -105,7 +105,7 @@ def test_a_long_training_is_told_in_hours() -> None:
         ),
         (
             NetworkConfig(head="categorical", noisy=True),
-            "name nature\\_cnn, features \\(32, 64, 64\\), hidden units 512, padding SAME, head "
+            "name nature_cnn, features \\(32, 64, 64\\), hidden units 512, padding SAME, head "
             "categorical, noisy True",
         ),
     ],

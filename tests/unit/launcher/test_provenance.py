@@ -15,18 +15,14 @@ from rrl_agents.checkpoints.teacher_card import Parent, TeacherCard
 from rrl_agents.checkpoints.teacher_directory import save_teacher
 from rrl_agents.reincarnation.fine_tuning import FineTuningConfig
 from rrl_agents.reincarnation.tabula_rasa import TabulaRasaConfig
-from services.launcher import machine, provenance, run_records
+from services.launcher import machine, provenance
 from services.launcher.experiment import Experiment
-from services.launcher.provenance import (
-    PROVENANCE_FILE,
-    Provenance,
-    parents_of,
-    read_provenance,
-    record_session,
-)
+from services.launcher.provenance import parents_of, record_session
 from services.launcher.resolution import resolve
 from services.recorded_data.dataset import RecordedData
+from services.shared import run_records
 from services.shared.errors import UserError
+from services.shared.run_provenance import PROVENANCE_FILE, Provenance, read_provenance
 from tests.conftest import perfect_catch_params
 from tests.support.experiments import catch_config
 

@@ -15,7 +15,6 @@ from rrl_agents.checkpoints.sealed_json import seal, unseal
 from rrl_agents.checkpoints.teacher_directory import load_teacher_directory, save_teacher
 from rrl_agents.types import Progress, Stage
 from services.launcher.experiment import Experiment
-from services.launcher.provenance import PROVENANCE_FILE, read_provenance
 from services.launcher.resolution import resolve
 from services.launcher.run_directory import is_finished, open_run
 from services.launcher.settings import with_settings
@@ -23,6 +22,7 @@ from services.learner.checkpoint_records import RunRecord
 from services.learner.checkpointing import write_checkpoint
 from services.shared.errors import UserError
 from services.shared.run_config import CONFIG_FILE
+from services.shared.run_provenance import PROVENANCE_FILE, read_provenance
 from tests.support.experiments import catch_config
 
 

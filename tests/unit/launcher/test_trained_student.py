@@ -22,7 +22,6 @@ from rrl_agents.typed_json import encode
 from rrl_agents.types import Progress, Stage
 from services.launcher.experiment_config import ExperimentConfig
 from services.launcher.machine import describe_hardware
-from services.launcher.provenance import PROVENANCE_FILE
 from services.launcher.resolution import resolve
 from services.launcher.run_directory import open_run
 from services.launcher.trained_student import default_name, read_student
@@ -33,6 +32,7 @@ from services.learner.pending_evaluations import EVALUATIONS_FILE
 from services.shared.errors import UserError
 from services.shared.locks import LEARNER_LOCK, locked
 from services.shared.run_config import CONFIG_FILE
+from services.shared.run_provenance import PROVENANCE_FILE
 from tests.support.bench_rows import record
 from tests.support.experiments import catch_config
 

@@ -54,7 +54,6 @@ def test_every_shape_of_run_can_be_drawn(
 ) -> None:
     curve = LearningCurve(
         title="a title",
-        caption="a caption",
         student_label="student",
         student=student,
         baseline_label="baseline",

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
+import re
 from collections.abc import Callable
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ import pytest
 from PIL import Image
 
 from rrl_agents.checkpoints.sealed_json import SEAL, seal, unseal
+from rrl_agents.escaped_markdown import escaped
 from rrl_agents.types import Progress, Stage
 from services.cli.report import report as report_command
 from services.learner.checkpoint_records import RunRecord
@@ -18,6 +22,13 @@ from services.learner.evaluation_records import EvaluationRecord, append_record,
 from services.run_report.baseline import read_baseline
 from services.run_report.report import export_baseline, write_report
 from services.shared.errors import UserError
+from services.shared.run_provenance import (
+    PROVENANCE_FILE,
+    Provenance,
+    Session,
+    read_provenance,
+)
+from services.shared.run_records import write_record
 
 MakeRun = Callable[..., Path]
 Report = Callable[..., str]
@@ -95,6 +106,7 @@ def test_the_summary_holds_hand_worked_numbers(make_run: MakeRun) -> None:
         "mixed_protocols": [],
         "baseline": None,
         "metrics": {},  # Pong is judged by returns alone.
+        "made": {"seed": None, "commands": [], "code": [], "hardware": []},
     }
     # The student's blue, the teacher's green, the random policy's grey.
     assert {(11, 95, 165), (46, 125, 50), (107, 107, 107)} <= colours(run)
@@ -113,8 +125,86 @@ def test_a_teacher_that_was_measured_otherwise_is_named(make_run: MakeRun, repor
     out = report(run)
     mixed = "pong: the teacher was evaluated with sticky actions 0.0, students with [0.25]"
     assert summary_of(run)["mixed_protocols"] == [mixed]
-    for text in (out, page_of(run)):
-        assert "different protocols" in text and mixed in text
+    for text, named in ((out, mixed), (page_of(run), escaped(mixed))):
+        assert "different protocols" in text and named in text
+
+
+class Page(HTMLParser):
+    """What a browser would show of a page: its images, their texts, and its words.
+
+    Attributes:
+        images: Text of each -> its bytes.
+        tags: All that open.
+    """
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self.images: dict[str, bytes] = {}
+        self.tags: list[str] = []
+        self._words: list[str] = []
+        self.feed(file.read_text())
+        self.words = " ".join(" ".join(self._words).split())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        self.tags.append(tag)
+        assert not {*found} & {"href", "onerror"} and "http" not in (found.get("src") or "")
+        if tag == "img":
+            source, text = found["src"], found["alt"]
+            assert source is not None and text is not None
+            kind, data = source.split(";base64,")
+            assert kind in ("data:image/png", "data:image/gif")
+            self.images[text] = base64.b64decode(data, validate=True)
+
+    def handle_data(self, data: str) -> None:
+        self._words.append(data)
+
+
+def note_session(run: Path, command: str, code: str = "rrl-agents 0.1.0, commit abc") -> None:
+    session = Session(started="now", command=command, code=code, hardware="2 cores")
+    known = read_provenance(run) or Provenance(parents=(), sessions=())
+    sessions = (*known.sessions, session)
+    write_record(run / PROVENANCE_FILE, dataclasses.replace(known, sessions=sessions))
+
+
+def test_the_page_is_one_file_that_shows_its_images_and_says_what_made_them(
+    make_run: MakeRun,
+) -> None:
+    run = configure(make_run(), seed=1234)
+    for _ in range(2):
+        note_session(run, "rrl train qdagger --run 'my run'")
+    Image.new("L", (4, 4)).save(run / "metrics/student.gif")
+    write_report(run)
+    page = Page(run / "report/index.html")
+    assert [*page.images.values()] == [
+        (run / f"report/{file}").read_bytes() for file in ("learning_curve.png", "student.gif")
+    ]
+    assert {*re.findall(r"!\[.*?\]\((.*?)\)", page_of(run))} == {
+        "learning_curve.png",
+        "student.gif",
+    }
+    for words in (
+        "final evaluation, after 1,100 updates and 400 steps of its own: -8.00 ± 1.00",
+        "How it was made rrl train qdagger --run 'my run' seed: 1234 code: rrl-agents 0.1.0, "
+        "commit abc hardware: 2 cores",
+    ):
+        assert page.words.count(words) == 1
+    assert page.words.count("Points: mean over") == 1, "the caption"
+
+
+HOSTILE = "`a` <script>x</script> | ![b](http://c) &lt; <img src=http://d onerror=e>\n# f"
+
+
+def test_a_name_in_a_runs_files_is_text_on_the_page_and_nothing_else(make_run: MakeRun) -> None:
+    run = configure(make_run(), method=HOSTILE, teacher={"name": HOSTILE}, budgets={HOSTILE: 1})
+    note_session(run, HOSTILE, HOSTILE)
+    write_report(run)
+    page = Page(run / "report/index.html")
+    assert [*page.images] == ["The learning curve"]
+    assert "script" not in page.tags
+    shown = " ".join(HOSTILE.split())
+    # Title, heading, the teacher's row, command, code and budget.
+    assert page.words.count(shown) == 6
 
 
 def save(run: Path, **progress: Any) -> None:
@@ -143,7 +233,7 @@ def test_what_a_stopped_run_has_done_is_told_beside_what_was_evaluated(
         "in the newest checkpoint, after 1,293 updates: 1,000 offline and 293 online updates, "
         "500 teacher steps, 1,172 student steps, 8 min 20 s at work" in out
     )
-    assert "newest evaluation, after 1,100 updates (the run is not finished)" in text
+    assert "newest evaluation, after 1,100 updates and 400 steps of its own (the run is not" in text
     assert "| the student's own steps | 400 | 1,172 |" in text
     assert "| time at work | 7 min 40 s | 8 min 20 s |" in text
     with pytest.raises(UserError, match="not finished"):
@@ -282,7 +372,9 @@ def test_the_new_report_replaces_the_old_one_and_keeps_its_video(
     (run / "report/left_over.txt").write_text("of an older report")
     write_report(run)
     names = sorted(path.name for path in (run / "report").iterdir())
-    assert names == ["README.md", "learning_curve.png", "student.gif", "summary.json"]
+    assert names == [
+        *("README.md", "index.html", "learning_curve.png", "student.gif", "summary.json")
+    ]
     assert (run / "report/student.gif").read_bytes() == given.read_bytes()
     assert not list(run.glob(".report*"))
 
