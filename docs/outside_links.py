@@ -1,4 +1,4 @@
-"""A hook of the site's builder: links to files outside docs/ become paths, as they have no page."""
+"""An MkDocs hook: links to files outside docs/, which have no page, become paths."""
 
 import re
 

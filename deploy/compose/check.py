@@ -1,9 +1,9 @@
-"""Brings docker-compose.yml up for real and sees it work, get hurt, recover and go.
+"""Run docker-compose.yml for real, and check that it works, survives kills, and resumes.
 
     python deploy/compose/check.py [--no-build] [--keep]
 
-Needs a Docker engine with compose v2, and this repository's environment (`make setup`). Where the
-image of Prometheus cannot be pulled, Debian's package stands in for it. Takes about seven minutes
+Needs a Docker engine with compose v2, and this repository's environment (`make setup`). If the
+image of Prometheus cannot be pulled, Debian's package is used instead. Takes about seven minutes
 on two busy cores after the first build.
 """
 
@@ -24,8 +24,8 @@ from stack import ROLES, ROOT, CommandError, Stack, is_healthy, missing_engine, 
 
 from services.shared.addresses import free_port
 
-# A run that moves on two cores: short stages, short episodes, a checkpoint every 10 s. The student
-# is measured against more than it can reach, and so asks its teacher to the end.
+# A run that is quick on two cores: short stages, short episodes, a checkpoint every 10 s. The
+# teacher's return is out of reach, so the student queries its teacher to the end.
 _SETTINGS = """
     --teacher.mean-return 1000 --method.weaning.wean-steps 1000000000
     --teacher-steps 600 --method.offline-updates 60 --method.q-learning.min-replay-size 200
@@ -38,20 +38,20 @@ _KILLED = ("actor", "learner", "replay", "teacher", "evaluator")
 _TEACHER = "Pong/dqn-bundled"
 _STATES = 16
 
-# Minutes where everything else wants the machine, too; seconds are usual.
+# Usually seconds; minutes on a busy machine.
 _PATIENCE_SECONDS = 600.0
 
 _began = time.monotonic()
 
 
 class CheckFailed(Exception):
-    """Something is not as it should be."""
+    """A check failed."""
 
 
 def main() -> None:
-    """Run the whole check; exits with 1 when something is wrong, and 2 without an engine."""
+    """Run all checks; exits with 1 if one fails, and with 2 without an engine."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--no-build", action="store_true", help="take the images as they are")
+    parser.add_argument("--no-build", action="store_true", help="use existing images")
     parser.add_argument("--keep", action="store_true", help="leave the stack up at the end")
     flags = parser.parse_args()
     if reason := missing_engine():
@@ -69,11 +69,11 @@ def main() -> None:
             check.stack.compose("down", "-v", "--remove-orphans")
     if not flags.keep and (left := check.stack.left_behind()):
         raise SystemExit(f"`down -v` left {len(left)} things behind: {left}")
-    say("all is well")
+    say("all checks passed")
 
 
 class Check:
-    """One stack, from its images to its end."""
+    """One stack, from its images to its removal."""
 
     def __init__(self) -> None:
         cores = str(min(2, os.cpu_count() or 1))
@@ -92,7 +92,7 @@ class Check:
         self._actors = 2
 
     def everything(self, *, build: bool) -> None:
-        """All steps in turn.
+        """Run all steps in order.
 
         Raises:
             CheckFailed: one found something wrong.
@@ -111,10 +111,10 @@ class Check:
         for service in _KILLED:
             self.survives_the_death_of(service)
         self.scales_to(3)
-        self.goes_on_after_a_stop()
+        self.resumes_after_a_stop()
 
     def images_are_small_and_bare(self) -> None:
-        """Nothing to build or install with is in them, and no secret."""
+        """They contain no tools to build or install with, and no secrets."""
         for service in ("teacher", "replay"):
             image = self.stack.image(service)
             tools = "for t in gcc cc pip make git curl; do command -v $t; done; true"
@@ -144,17 +144,17 @@ class Check:
                 hosts = {at["HostIp"] for _, bound in open_to for at in bound or ()}
                 allowed = {"127.0.0.1"} if service in ("teacher", "prometheus") else set()
                 expect(hosts == allowed, f"{name} is published on {hosts}")
-        say("users, file systems, capabilities, limits and ports are as they should be")
+        say("users, file systems, capabilities, limits and ports are correct")
 
     def numbers_rise(self) -> None:
-        """Everything is scraped, and learner and actors get on."""
+        """Everything is scraped, and learner and actors make progress."""
         wait_for("Prometheus sees every role", self._all_are_up)
         wait_for("the run is online", lambda: self._prometheus.total(_UPDATES) > 0)
         self._rises("sum(rrl_learner_updates_total)")
         self._all_actors_step()
         rules = self._prometheus.rules()
         expect(bool(rules), "Prometheus has loaded no alert rules")
-        # Raises where a rule's own test fails: not every machine has a promtool of its own.
+        # Raises if a rule's test fails: not every machine has its own promtool.
         self.stack.compose(
             *("exec", "-T", "prometheus", "promtool", "test", "rules"),
             "/etc/prometheus/alerts_test.yml",
@@ -176,10 +176,10 @@ class Check:
         expect(
             np.allclose(there, here, atol=1e-3), "the served action values are not the teacher's"
         )
-        say(f"the teacher answered {_STATES} states from outside, as it should")
+        say(f"the teacher answered {_STATES} states from outside correctly")
 
     def dashboard_shows_everything(self) -> None:
-        """No query of the dashboard comes back empty."""
+        """No dashboard query returns nothing."""
         queries = dashboard_queries(ROOT / "deploy" / "grafana" / "dashboards")
         expect(bool(queries), "there is no dashboard")
         for title, expressions in queries.items():
@@ -189,10 +189,10 @@ class Check:
                     lambda e=expression: bool(self._prometheus.values(e)),  # type: ignore[misc]
                 )
         count = sum(len(expressions) for expressions in queries.values())
-        say(f"none of the dashboard's {count} queries comes back empty")
+        say(f"none of the dashboard's {count} queries returns nothing")
 
     def survives_the_death_of(self, service: str) -> None:
-        """Killed with SIGKILL, it restarts by itself; the run resumes from its last checkpoint."""
+        """Kill it (SIGKILL): it restarts, and the run resumes from its last checkpoint."""
         number, floor = self._newest_checkpoint()
         before = self._prometheus.total(_UPDATES)
         victim = self.stack.containers(service)[0]
@@ -205,7 +205,7 @@ class Check:
 
         wait_for(f"{service} is back", is_back)
         back_seconds = time.time() - killed_at
-        wait_for("the learner gets on", lambda: self._prometheus.total(_UPDATES) > before)
+        wait_for("the learner makes progress", lambda: self._prometheus.total(_UPDATES) > before)
         self._all_actors_step()
         if service == "teacher":
             self._rises('sum(rrl_actor_queries_total{result="answered"})')
@@ -224,7 +224,7 @@ class Check:
         )
 
     def scales_to(self, actors: int) -> None:
-        """More actors join the run, and are found by Prometheus."""
+        """More actors join the run, and Prometheus finds them."""
         self.stack.compose(
             *("up", "-d", "--wait", "--no-build", "--no-recreate", "--scale", f"actor={actors}")
         )
@@ -233,16 +233,16 @@ class Check:
         self._all_actors_step()
         say(f"{actors} actors play")
 
-    def goes_on_after_a_stop(self) -> None:
-        """`down` loses nothing of the run, whose volumes stay."""
+    def resumes_after_a_stop(self) -> None:
+        """`down` keeps the run, whose volumes stay."""
         before = self._prometheus.total(_UPDATES)
         self.stack.compose("down")
         self._actors, began = 2, time.time()
         self.stack.compose("up", "-d", "--wait", "--no-build")
-        wait_for("the learner gets on", lambda: self._prometheus.total(_UPDATES) > before)
+        wait_for("the learner makes progress", lambda: self._prometheus.total(_UPDATES) > before)
         lowest = min(value for t, value in self._updates().items() if t > began)
         expect(lowest >= before, f"`down` cost updates: {before:.0f} before, {lowest:.0f} after")
-        say(f"down and up again: went on from {lowest:.0f} updates ({before:.0f} before)")
+        say(f"down and up again: resumed from {lowest:.0f} updates ({before:.0f} before)")
 
     def _updates(self) -> Samples:
         return self._prometheus.samples(_UPDATES, minutes=60)
@@ -277,20 +277,20 @@ class Check:
 
 
 def expect(condition: bool, otherwise: str) -> None:
-    """Continue if so.
+    """Check a condition.
 
     Raises:
-        CheckFailed: it is not so.
+        CheckFailed: it does not hold.
     """
     if not condition:
         raise CheckFailed(otherwise)
 
 
 def wait_for(what: str, condition: Callable[[], bool]) -> None:
-    """Look every second until it is so.
+    """Check every second until it holds.
 
     Raises:
-        CheckFailed: it was not so in time.
+        CheckFailed: it did not hold in time.
     """
     end = time.monotonic() + _PATIENCE_SECONDS
     while time.monotonic() < end:
@@ -298,14 +298,14 @@ def wait_for(what: str, condition: Callable[[], bool]) -> None:
             if condition():
                 return
         except (urllib.error.URLError, ConnectionError, TimeoutError):
-            # Prometheus is on its way, up or down.
+            # Prometheus is starting or stopping.
             pass
         time.sleep(1.0)
     raise CheckFailed(f"{what}: not within {_PATIENCE_SECONDS:g} s")
 
 
 def say(text: str) -> None:
-    """One line of progress."""
+    """Print a line of progress."""
     print(f"[{time.monotonic() - _began:6.1f} s] {text}", flush=True)
 
 

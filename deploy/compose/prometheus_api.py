@@ -1,4 +1,4 @@
-"""Prometheus' HTTP API, as far as a check asks it."""
+"""The part of Prometheus' HTTP API that the check uses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Samples = dict[float, float]
 
 
 class Prometheus:
-    """A server, asked for numbers.
+    """A client for one server.
 
     Args:
         url: Where it listens, without a path.
@@ -26,13 +26,13 @@ class Prometheus:
         self._url = url
 
     def values(self, expression: str) -> list[float]:
-        """The numbers that an expression gives now; what is no number (NaN) is left out."""
+        """The current values of an expression, without NaN."""
         result = self._get("query", query=expression)["result"]
         numbers = [float(series["value"][1]) for series in result]
         return [number for number in numbers if not math.isnan(number)]
 
     def total(self, expression: str) -> float:
-        """The sum of what an expression gives now, 0 for nothing."""
+        """The sum of an expression's current values, 0 for none."""
         return sum(self.values(expression))
 
     def samples(self, selector: str, *, minutes: int) -> Samples:
@@ -41,7 +41,7 @@ class Prometheus:
         return {float(t): float(value) for series in result for t, value in series["values"]}
 
     def rules(self) -> list[str]:
-        """Names of the alert rules that it has loaded."""
+        """Names of the loaded alert rules."""
         groups = self._get("rules")["groups"]
         return [rule["name"] for group in groups for rule in group["rules"]]
 

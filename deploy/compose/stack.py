@@ -1,4 +1,4 @@
-"""The compose stack as a check sees it: brought up, looked into, hurt and taken down."""
+"""The compose stack under test: start it, inspect it, kill parts of it, and remove it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _COMMAND_SECONDS = 600.0
 
 
 class CommandError(Exception):
-    """A command that did not do its work; holds what it said."""
+    """A command failed; the message has its output."""
 
 
 def run(command: Sequence[str], *, timeout: float = _COMMAND_SECONDS, **options: Any) -> str:
@@ -41,7 +41,7 @@ def run(command: Sequence[str], *, timeout: float = _COMMAND_SECONDS, **options:
 
 
 def missing_engine() -> str | None:
-    """Why there is no engine with compose v2 here; None where there is."""
+    """Why there is no engine with compose v2 here; None if there is."""
     try:
         run(["docker", "info"], timeout=60)
         run(["docker", "compose", "version"], timeout=60)
@@ -54,8 +54,8 @@ class Stack:
     """One project of the repository's docker-compose.yml.
 
     Args:
-        project: Name of the project; apart from others on the same engine.
-        environment: Variables that the file reads; an .env beside it is not looked at.
+        project: Name of the project; separates it from others on the same engine.
+        environment: Variables that the file reads; an .env beside it is ignored.
     """
 
     def __init__(self, project: str, environment: Mapping[str, str]) -> None:
@@ -68,7 +68,7 @@ class Stack:
         return run([*command, *arguments], timeout=timeout, cwd=ROOT, env=self._environment)
 
     def build(self) -> None:
-        """Build the images, and a stand-in for each that cannot be had."""
+        """Build the images, and a stand-in for each that cannot be pulled."""
         self.compose("build", "-q", timeout=_BUILD_SECONDS)
         image = self.config()["services"]["prometheus"]["image"]
         try:
@@ -77,7 +77,7 @@ class Stack:
             try:
                 run(["docker", "pull", "-q", image])
             except CommandError:
-                # Under a name of its own: nothing can be built to have a digest.
+                # Under its own name: an image cannot be built to a given digest.
                 run(
                     ["docker", "build", "-q", "-t", STAND_IN_IMAGE, "-"],
                     timeout=_BUILD_SECONDS,
@@ -86,18 +86,18 @@ class Stack:
                 self._environment["RRL_PROMETHEUS_IMAGE"] = STAND_IN_IMAGE
 
     def config(self) -> dict[str, Any]:
-        """The file with everything filled in."""
+        """The file with all variables filled in."""
         content: dict[str, Any] = json.loads(self.compose("config", "--format", "json"))
         return content
 
     def containers(self, service: str) -> list[dict[str, Any]]:
-        """What the engine knows of a service's containers, running or not."""
+        """The engine's data on a service's containers, running or not."""
         ids = self.compose("ps", "-a", "-q", service).split()
         found: list[dict[str, Any]] = json.loads(run(["docker", "inspect", *ids])) if ids else []
         return sorted(found, key=lambda container: str(container["Name"]))
 
     def image(self, service: str) -> dict[str, Any]:
-        """What the engine knows of a service's image."""
+        """The engine's data on a service's image."""
         name = self.config()["services"][service]["image"]
         found: dict[str, Any] = json.loads(run(["docker", "image", "inspect", name]))[0]
         return found
@@ -121,7 +121,7 @@ class Stack:
         return self.compose("logs", "--no-color", "--tail", str(lines))
 
     def left_behind(self) -> list[str]:
-        """Containers, volumes and networks of the project that are there."""
+        """Existing containers, volumes and networks of the project."""
         label = f"label=com.docker.compose.project={self.project}"
         found = []
         for kind in (["ps", "-a"], ["volume", "ls"], ["network", "ls"]):
@@ -130,6 +130,6 @@ class Stack:
 
 
 def is_healthy(container: Mapping[str, Any]) -> bool:
-    """Whether a container runs and its health check says so."""
+    """Whether a container runs and its health check passes."""
     state = container["State"]
     return bool(state["Running"]) and state.get("Health", {}).get("Status") == "healthy"
