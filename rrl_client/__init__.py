@@ -1,4 +1,4 @@
-"""Clients of the teacher service: what other people's agents import. Needs grpcio, protobuf, numpy.
+"""Clients of the teacher service, for agents to import. They need grpcio, protobuf and numpy.
 
 The values of a batch of states, and the actions they prefer:
 

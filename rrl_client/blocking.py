@@ -1,11 +1,11 @@
-"""The client of the teacher service for code without an event loop.
+"""The teacher service's client for code without an event loop.
 
     with TeacherClient("127.0.0.1:50051") as teacher:
         answer = teacher.evaluate(observations)          # uint8 [B, 84, 84, 4]
         actions = answer.action_values.argmax(axis=1)    # float32 [B, A]
 
-A façade over `AsyncTeacherClient`: every call runs in an event loop on a thread of this module,
-which all clients of a process share. Connections are each client's own.
+It wraps `AsyncTeacherClient`: every call runs in an event loop on a thread that all clients of a
+process share. Each client has its own connections.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from rrl_client.security import ClientSecurity
 from rrl_client.spec import TeacherDescription
 
 WAITING_ROWS = 2048
-"""Rows under way of one client up to which `evaluate_future` returns at once."""
+"""`evaluate_future` returns at once up to this many rows in flight per client."""
 
 _Result = TypeVar("_Result")
 
 
 class TeacherClient:
-    """Asks one teacher, or its replicas; safe to share between threads. A context manager."""
+    """Query one teacher, or its replicas; safe to share between threads. A context manager."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class TeacherClient:
     ) -> None:
         """Prepare to connect; nothing is sent yet.
 
-        Arguments are those of `AsyncTeacherClient`.
+        Arguments are as for `AsyncTeacherClient`.
 
         Raises:
             ValueError: An argument is out of range, or a file of `security` cannot be used.
@@ -79,13 +79,13 @@ class TeacherClient:
         self.close()
 
     def close(self) -> None:
-        """Close the connections; queries under way fail. A second call does nothing."""
+        """Close the connections; queries in flight fail. A second call does nothing."""
         # A forked child leaves the connections to its parent.
         if not is_forked() and not self._loop_thread.is_closed:
             self._run(self._client.close())
 
     def describe(self, *, timeout_seconds: float | None = None) -> TeacherDescription:
-        """Ask what is served; from then on memory is shared with a teacher on this host.
+        """Describe the model, and set up shared memory with a teacher on this host.
 
         Raises:
             TeacherError: One of the kinds of `rrl_client.errors`.
@@ -94,11 +94,11 @@ class TeacherClient:
         return self._run(self._client.describe(timeout_seconds=timeout_seconds))
 
     def wait_until_ready(self, timeout_seconds: float) -> TeacherDescription:
-        """Block until the teacher is there and warmed up.
+        """Block until the teacher is up and warmed up.
 
         Raises:
-            TeacherUnavailable: It was not within `timeout_seconds`.
-            TeacherError: It is there, but wrong.
+            TeacherUnavailable: It is not ready within `timeout_seconds`.
+            TeacherError: Another kind: it answers, but cannot be used.
         """
         self._client.check_usable()
         return self._run(self._client.wait_until_ready(timeout_seconds))
@@ -106,14 +106,14 @@ class TeacherClient:
     def evaluate(
         self, observations: ArrayLike, *, timeout_seconds: float | None = None
     ) -> TeacherAnswer:
-        """Action values of a batch of any size; as `AsyncTeacherClient.evaluate`.
+        """Action values of a batch of any size, as in `AsyncTeacherClient.evaluate`.
 
         Args:
             observations: [B, *observation_shape], B >= 1.
-            timeout_seconds: Deadline of each piece; the client's when None.
+            timeout_seconds: Deadline of each piece; None for the client's.
 
         Raises:
-            TeacherError: One of the kinds of `rrl_client.errors`; then no rows are returned at all.
+            TeacherError: One of the kinds of `rrl_client.errors`; no rows are returned.
         """
         self._client.check_usable()
         return self._run(self._client.evaluate(observations, timeout_seconds=timeout_seconds))
@@ -121,20 +121,20 @@ class TeacherClient:
     def evaluate_future(
         self, observations: ArrayLike, timeout_seconds: float | None = None
     ) -> concurrent.futures.Future[TeacherAnswer]:
-        """Send one request and return; an array may be reused at once.
+        """Send one request without waiting for the answer; the array may be reused at once.
 
-        It returns at once unless `WAITING_ROWS` rows of this client are under way: then it blocks,
-        at most until the deadline. Cancelling the future gives the query up. Callbacks of the
-        future run on a thread that all clients share, and must return at once.
+        If `WAITING_ROWS` rows of this client are in flight, it blocks, at most until the deadline.
+        Cancelling the future abandons the query. Callbacks of the future run on a thread that
+        all clients share, and must return quickly.
 
         Args:
-            observations: [B, *observation_shape], 1 <= B <= the teacher's `max_batch_rows`; as of
+            observations: [B, *observation_shape], 1 <= B <= the teacher's `max_batch_rows`; as in
                 `evaluate`.
-            timeout_seconds: Deadline; the client's when None.
+            timeout_seconds: Deadline; None for the client's.
 
         Raises:
             TeacherFailed: The client was closed, or this process was forked from one that has
-                clients. Every other error comes from the future's `result`.
+                clients. The future's `result` raises every other error.
         """
         self._client.check_usable()
         timeout = self._client.timeout(timeout_seconds)
@@ -161,13 +161,13 @@ class TeacherClient:
         try:
             return future.result()
         except BaseException:
-            # Ctrl-C; an error of the call's own leaves nothing to cancel.
+            # Ctrl-C; after an error of the call itself there is nothing to cancel.
             future.cancel()
             raise
 
 
 class _PendingRows:
-    """Bounds the rows that a client has under way."""
+    """Limits the rows that a client has in flight."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -175,13 +175,13 @@ class _PendingRows:
         self._changed = threading.Condition()
 
     def add(self, rows: int, timeout_seconds: float) -> None:
-        """Wait for room, at most so long, and take it."""
+        """Wait for capacity, at most this long, and take it."""
         with self._changed:
             self._changed.wait_for(lambda: self._rows < self._limit, timeout_seconds)
             self._rows += rows
 
     def remove(self, rows: int) -> None:
-        """Give room back."""
+        """Return capacity."""
         with self._changed:
             self._rows -= rows
             self._changed.notify_all()
@@ -203,6 +203,6 @@ def _loop_thread() -> LoopThread:
 
 
 def _end(thread: LoopThread) -> None:
-    # A forked child has no such thread.
+    # A forked child does not have this thread.
     if not is_forked():
         thread.close()

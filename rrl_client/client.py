@@ -1,13 +1,13 @@
-"""The client of the teacher service, for asyncio; needs grpcio, protobuf and numpy only.
+"""The teacher service's client for asyncio; needs only grpcio, protobuf and numpy.
 
     async with AsyncTeacherClient("127.0.0.1:50051") as teacher:
         answer = await teacher.evaluate(observations)    # uint8 [B, 84, 84, 4]
         actions = answer.action_values.argmax(axis=1)    # float32 [B, A]
 
 Every call has a deadline, and every failure is a `TeacherError` of one of the kinds that
-`rrl_client.errors` lists. Queries go over one long-lived stream for each replica; with a teacher on
-the same host, observations lie in shared memory. What a broken connection leaves unanswered is
-asked again until its deadline. A client is bound to the event loop that it is first used in.
+`rrl_client.errors` lists. Queries use one long-lived stream per replica; with a teacher on
+the same host, observations are in shared memory. Queries that a broken connection leaves
+unanswered are retried until their deadline. A client belongs to the event loop that first uses it.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from rrl_client.stream import StreamPool
 from rrl_client.v1 import teacher_pb2, teacher_pb2_grpc
 
 DEFAULT_TIMEOUT_SECONDS = 10.0
-"""Deadline of calls where neither the client nor the call names one."""
+"""Deadline of calls if neither the client nor the call sets one."""
 
 _POLL_SECONDS = 0.1
 
@@ -53,7 +53,7 @@ _Future = asyncio.Future[TeacherAnswer]
 
 
 class AsyncTeacherClient:
-    """Asks one teacher, or its replicas, from an event loop. An async context manager."""
+    """Query one teacher, or its replicas, from an event loop. An async context manager."""
 
     def __init__(
         self,
@@ -71,13 +71,13 @@ class AsyncTeacherClient:
         Args:
             addresses: "host:port", "unix:/path" or "dns:///name:port" of the teacher; several
                 "host:port", with commas or as a sequence, for replicas of one teacher.
-            timeout_seconds: Deadline of every call that names none, above 0.
+            timeout_seconds: Default deadline of a call, above 0.
             model: Name of the model; empty for the server's first.
-            version: Version number or hash that must answer; empty for the newest.
-            priority: What the queries are for.
-            shared_memory: Whether observations may lie in memory that this process shares with a
-                teacher on the same host, instead of travelling in messages.
-            security: What to trust and show; None for plaintext without a token.
+            version: Version number or hash to pin; empty for the newest.
+            priority: The purpose of the queries.
+            shared_memory: Whether to pass observations to a teacher on the same host in shared
+                memory instead of messages.
+            security: Certificates and token; None for plaintext without a token.
 
         Raises:
             ValueError: An argument is out of range, or a file of `security` cannot be used.
@@ -96,7 +96,7 @@ class AsyncTeacherClient:
         self._is_closed = False
         self._description: TeacherDescription | None = None
         self._described_at_break = 0
-        # Most queries are like the one before: its message serves again.
+        # Most queries resemble the previous one: reuse its message.
         self._request = teacher_pb2.EvaluateRequest()
         self._request_kind: object = None
 
@@ -109,11 +109,11 @@ class AsyncTeacherClient:
         await self.close()
 
     async def close(self) -> None:
-        """Close the connections; queries under way fail. A second call does nothing.
+        """Close the connections; queries in flight fail. A second call does nothing.
 
         Raises:
-            TeacherFailed: It is connected in another event loop. Where that has ended, the
-                connections are given up, too.
+            TeacherFailed: It is connected in another event loop. If that loop is closed, the
+                connections are abandoned.
         """
         # A forked child leaves the connections to its parent.
         if self._is_closed or is_forked():
@@ -130,7 +130,7 @@ class AsyncTeacherClient:
         raise errors.other_loop(self._name)
 
     def check_usable(self) -> None:
-        """See that it can still be used, in this process.
+        """Check that the client can be used in this process.
 
         Raises:
             TeacherFailed: It was closed, or this process was forked from one that has clients.
@@ -143,7 +143,7 @@ class AsyncTeacherClient:
         """The timeout of a call, in seconds.
 
         Args:
-            timeout_seconds: What the caller says; None for the client's own.
+            timeout_seconds: The caller's; None for the client's.
 
         Raises:
             ValueError: It is not above 0.
@@ -153,7 +153,7 @@ class AsyncTeacherClient:
         return _checked_timeout(timeout_seconds)
 
     async def describe(self, *, timeout_seconds: float | None = None) -> TeacherDescription:
-        """Ask what is served; from then on memory is shared with a teacher on this host.
+        """Describe the model, and set up shared memory with a teacher on this host.
 
         Raises:
             TeacherError: One of the kinds of `rrl_client.errors`.
@@ -173,11 +173,11 @@ class AsyncTeacherClient:
         return described
 
     async def wait_until_ready(self, timeout_seconds: float) -> TeacherDescription:
-        """Wait until the teacher is there and warmed up.
+        """Wait until the teacher is up and warmed up.
 
         Raises:
-            TeacherUnavailable: It was not within `timeout_seconds`.
-            TeacherError: It is there, but wrong.
+            TeacherUnavailable: It is not ready within `timeout_seconds`.
+            TeacherError: Another kind: it answers, but cannot be used.
         """
         end = time.monotonic() + timeout_seconds
         telling: TeacherError | None = None
@@ -196,19 +196,19 @@ class AsyncTeacherClient:
     async def evaluate(
         self, observations: ArrayLike, *, timeout_seconds: float | None = None
     ) -> TeacherAnswer:
-        """Action values of a batch of any size, sent in pieces that the teacher takes.
+        """Action values of a batch of any size, split into pieces that the teacher accepts.
 
-        All rows come from the same parameters: when new ones arrive in the middle, or replicas have
-        different ones, the batch is asked again.
+        All rows come from the same parameters: if new ones arrive during the call, or replicas
+        differ, the batch is queried again.
 
         Args:
             observations: [B, *observation_shape], B >= 1: an array in the dtype that `describe`
-                states, or nested lists or an object with `__array__`, which are converted to it
-                where it holds their numbers. It must not change until the answer is there.
-            timeout_seconds: Deadline of each piece; the client's when None.
+                returns, or nested lists or an object with `__array__`, which are converted if
+                that dtype can hold their values. Do not change it before the answer arrives.
+            timeout_seconds: Deadline of each piece; None for the client's.
 
         Raises:
-            TeacherError: One of the kinds of `rrl_client.errors`; then no rows are returned at all.
+            TeacherError: One of the kinds of `rrl_client.errors`; no rows are returned.
         """
         timeout = self.timeout(timeout_seconds)
         about = await self._about(timeout)
@@ -227,7 +227,7 @@ class AsyncTeacherClient:
             except TeacherNotFound:
                 if version == self._version:
                     raise
-                # Its last server has replaced that version in the meantime.
+                # The last server with that version has replaced it since.
                 version = self._version
         assert differ is not None, "every other end of a round leaves the loop"
         raise errors.changed_during_call(self._name, differ) from differ
@@ -235,9 +235,9 @@ class AsyncTeacherClient:
     def evaluate_future(
         self, observations: ArrayLike, timeout_seconds: float | None = None
     ) -> asyncio.Future[TeacherAnswer]:
-        """Send one request and return; call it in the event loop.
+        """Send one request without waiting for the answer; call it in the event loop.
 
-        Cancelling the future gives the query up.
+        Cancelling the future abandons the query.
 
         Args:
             observations: [B, *observation_shape], 1 <= B <= the teacher's `max_batch_rows`; as of
@@ -245,10 +245,10 @@ class AsyncTeacherClient:
             timeout_seconds: Deadline; the client's when None.
 
         Raises:
-            TeacherRejected: The array cannot be sent at all.
+            TeacherRejected: The array cannot be sent.
             TeacherFailed: The client was closed, is connected in another event loop, or this
-                process was forked from one that has clients. Every other error comes from the
-                future.
+                process was forked from one that has clients. The future raises every other
+                error.
         """
         timeout = self.timeout(timeout_seconds)
         deadline = time.monotonic() + timeout
@@ -264,7 +264,7 @@ class AsyncTeacherClient:
         return await self._send(array, deadline, self._version)
 
     def _connections(self) -> _Connections:
-        """What this client asks over, in its event loop.
+        """The client's connections in its event loop.
 
         Raises:
             TeacherFailed: The client was closed, or is used in another loop or process.
@@ -279,19 +279,19 @@ class AsyncTeacherClient:
         return self._connected
 
     def _newest_description(self, connections: _Connections) -> TeacherDescription | None:
-        """What is known of the teacher, unless another one may have come since."""
+        """The teacher's description, unless the teacher may have changed since."""
         is_newest = self._described_at_break == connections.streams.break_count
         return self._description if is_newest else None
 
     async def _about(self, timeout: float) -> TeacherDescription:
-        """The teacher's description, asked for where it may have changed."""
+        """The teacher's description, fetched again if it may have changed."""
         newest = self._newest_description(self._connections())
         if newest is not None:
             return newest
         try:
             return await self.describe(timeout_seconds=timeout)
         except (TeacherUnavailable, TeacherTimeout):
-            # It answered once and may be back before the deadline.
+            # It has answered before and may be back before the deadline.
             if self._description is None:
                 raise
             return self._description
@@ -310,7 +310,7 @@ class AsyncTeacherClient:
             while pending:
                 answers.append(await self._answer_to_piece(*pending.popleft(), version))
         finally:
-            # After an error the others are of no use.
+            # After an error the other pieces are useless.
             for future, _, _ in pending:
                 future.cancel()
         return answers
@@ -318,7 +318,7 @@ class AsyncTeacherClient:
     async def _answer_to_piece(
         self, future: _Future, piece: NDArray[Any], deadline: float, version: str
     ) -> TeacherAnswer:
-        """Wait for it; one of several replicas may have the version that other pieces came from."""
+        """Wait for it; another replica may have the version of the other pieces."""
         end = min(deadline, time.monotonic() + SEEK_SECONDS)
         while True:
             try:
@@ -339,7 +339,7 @@ class AsyncTeacherClient:
 
 
 class _Connections:
-    """What is bound to an event loop: made at the first call."""
+    """The connections in one event loop, made at the first call."""
 
     def __init__(self, addresses: Sequence[str], security: ClientSecurity | None) -> None:
         self._channels = [
@@ -348,7 +348,7 @@ class _Connections:
         ]
         self._stubs: list[Any] = [teacher_pb2_grpc.TeacherStub(made) for made in self._channels]
         self._addresses = addresses
-        # Only the replicas behind a name can become more; their streams share a channel.
+        # Only the number of replicas behind a name can grow; their streams share a channel.
         count = client_channel.counted(addresses)
         each = [*zip(addresses, self._channels, strict=True)]
         streams = each if count is None else each * count()
@@ -357,7 +357,7 @@ class _Connections:
     async def describe(
         self, request: teacher_pb2.DescribeRequest, timeout_seconds: float
     ) -> teacher_pb2.DescribeResponse:
-        """What the first replica that answers serves.
+        """The description from the first replica that answers.
 
         Raises:
             TeacherError: None answers.
@@ -380,7 +380,7 @@ class _Connections:
         raise errors.of_replicas(failures)
 
     async def close(self) -> None:
-        """Close them all; closing one twice does nothing."""
+        """Close all; closing one twice does nothing."""
         await self.streams.close()
         for channel in self._channels:
             await channel.close(None)

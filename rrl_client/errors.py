@@ -1,12 +1,12 @@
-"""What can go wrong when a teacher is asked, for every client and transport alike.
+"""The errors of teacher queries, the same for every client and transport.
 
-    TeacherRejected         the request is wrong (shape, dtype, rows): mend it, do not repeat it
+    TeacherRejected         the request is wrong (shape, dtype, rows): fix it, do not retry
     TeacherNotFound         no such model, or not in the pinned version
-    TeacherUnauthenticated  the teacher wants a token and got none, or another
-    TeacherOverloaded       the teacher's queue is full: send less, or later, or go without
-    TeacherTimeout          no answer before the deadline: allow more, or go without
+    TeacherUnauthenticated  the token is missing or wrong
+    TeacherOverloaded       the teacher's queue is full: send less, retry later, or do without
+    TeacherTimeout          no answer before the deadline: allow more time, or do without
     TeacherUnavailable      unreachable, warming up or draining: wait, or check the address
-    TeacherFailed           anything else, e.g. an answer that does not fit the question
+    TeacherFailed           anything else, e.g. an answer that does not fit the query
 
 All are `TeacherError`; every message names the teacher and says what to do.
 """
@@ -23,7 +23,7 @@ from rrl_client.security import handshake_advice, refusal_advice
 
 _PUSHBACK_KEY = "grpc-retry-pushback-ms"
 
-# How gRPC says that a server is connected, and its health service says NOT_SERVING.
+# gRPC's words for a connected server whose health service says NOT_SERVING.
 _NOT_HEALTHY = "backend unhealthy"
 
 _REJECTING = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.OUT_OF_RANGE)
@@ -37,22 +37,22 @@ class TeacherError(Exception):
 
 
 class TeacherRejected(TeacherError, ValueError):
-    """The request itself is wrong; repeating it is pointless."""
+    """The request itself is wrong; retrying is pointless."""
 
 
 class TeacherNotFound(TeacherError, LookupError):
-    """The teacher has no such model, or not in the pinned version (any more)."""
+    """The teacher does not have this model, or no longer has the pinned version."""
 
 
 class TeacherUnauthenticated(TeacherError):
-    """The teacher wants a bearer token or a certificate, and got none or another."""
+    """The bearer token or certificate is missing or wrong."""
 
 
 class TeacherOverloaded(TeacherError):
     """The teacher's queue is full.
 
     Attributes:
-        retry_after_seconds: When there may be room; None when the teacher did not say.
+        retry_after_seconds: When to retry; None if the teacher did not say.
     """
 
     def __init__(self, message: str, retry_after_seconds: float | None = None) -> None:
@@ -61,14 +61,14 @@ class TeacherOverloaded(TeacherError):
 
 
 class TeacherTimeout(TeacherError):
-    """No answer came before the deadline."""
+    """There was no answer before the deadline."""
 
 
 class TeacherUnavailable(TeacherError):
     """No server answers at the address, or the teacher is warming up or draining.
 
     Attributes:
-        details: Why, without address and advice; empty where only the message says it.
+        details: The reason, without address and advice; empty if only the message has it.
     """
 
     details: str = ""
@@ -86,17 +86,17 @@ def timed_out(address: str) -> TeacherTimeout:
 
 
 def cancelled() -> TeacherFailed:
-    """The error of a query that its own side gave up."""
+    """The error of a query that the caller cancelled."""
     return TeacherFailed("the query was cancelled on this side")
 
 
 def closed(address: str) -> TeacherFailed:
-    """The error of a query whose client was closed."""
+    """The error of a query after its client was closed."""
     return TeacherFailed(f"the client of the teacher at {address} was closed; make another one")
 
 
 def other_loop(address: str) -> TeacherFailed:
-    """The error of an asyncio client outside the event loop that it is connected in."""
+    """The error of an asyncio client used outside its event loop."""
     return TeacherFailed(
         f"the client of the teacher at {address} is connected in another event loop; make an "
         "AsyncTeacherClient in each asyncio.run and close it there, or use a TeacherClient, which "
@@ -105,25 +105,25 @@ def other_loop(address: str) -> TeacherFailed:
 
 
 def no_teacher(address: str, error: ValueError) -> TeacherFailed:
-    """The error of an answer that fits no question."""
+    """The error of an answer that is not a teacher's."""
     return TeacherFailed(f"{address}: {error}; is it an rrl teacher?")
 
 
 def changed_during_call(address: str, error: Exception) -> TeacherFailed:
-    """The error of a batch whose pieces no single version answered."""
+    """The error of a batch that no single version answered."""
     return TeacherFailed(f"the teacher at {address} changed during the call ({error}); ask again")
 
 
 def in_callback() -> TeacherFailed:
-    """The error of a call that would wait for the thread that it is made on."""
+    """The error of a call that would block the thread that delivers its answer."""
     return TeacherFailed(
-        "a teacher is asked in the callback of an answer, on the thread that answers come on; ask "
-        "on another thread"
+        "a query was made in a callback, on the thread that delivers answers, and would wait for "
+        "itself; call it on another thread"
     )
 
 
 def check_process(address: str) -> None:
-    """See that a client is used where it was made.
+    """Check that a client is used in the process that made it.
 
     Raises:
         TeacherFailed: This process was forked from one that has clients.
@@ -131,7 +131,7 @@ def check_process(address: str) -> None:
     try:
         check_not_forked()
     except Forked as error:
-        raise TeacherFailed(f"the teacher at {address} cannot be asked: {error}") from error
+        raise TeacherFailed(f"the teacher at {address} cannot be queried: {error}") from error
 
 
 def unavailable(address: str, details: str) -> TeacherUnavailable:
@@ -143,12 +143,12 @@ def unavailable(address: str, details: str) -> TeacherUnavailable:
 
 
 def not_ready(address: str, waited_seconds: float, last: TeacherError) -> TeacherUnavailable:
-    """The error of waiting in vain for a teacher to be ready.
+    """The error of a teacher that did not become ready.
 
     Args:
-        address: Who was asked.
-        waited_seconds: How long.
-        last: Why it was not ready, as far as that is known.
+        address: The teacher's.
+        waited_seconds: Time waited.
+        last: Why it was not ready, if known.
     """
     advice = refusal_advice(str(last)) or (
         "start it with `rrl teacher serve`, or check the address"
@@ -159,9 +159,10 @@ def not_ready(address: str, waited_seconds: float, last: TeacherError) -> Teache
 
 
 def more_telling(earlier: TeacherError | None, newer: TeacherError) -> TeacherError:
-    """The one of two failed attempts that says more of why a teacher is not ready.
+    """The more informative of two failed attempts to reach a teacher.
 
-    The last one may be cut off by the end of the wait, or be about another address of the name.
+    The newer one may have been cut off by the end of the wait, or be about another address of the
+    name.
     """
     if earlier is not None and handshake_advice(str(newer)) is None:
         return earlier if handshake_advice(str(earlier)) is not None else newer
@@ -169,7 +170,7 @@ def more_telling(earlier: TeacherError | None, newer: TeacherError) -> TeacherEr
 
 
 def of_replicas(failures: Sequence[TeacherError]) -> TeacherError:
-    """The error of a call that no replica has answered: one that waiting does not mend, or all."""
+    """The error of a call that no replica answered: one that waiting cannot fix, or all."""
     passing = (TeacherUnavailable, TeacherTimeout)
     lasting = [error for error in failures if not isinstance(error, passing)]
     if lasting or len(failures) == 1:
@@ -180,7 +181,7 @@ def of_replicas(failures: Sequence[TeacherError]) -> TeacherError:
 def overloaded(
     address: str, details: str, retry_after_seconds: float | None = None
 ) -> TeacherOverloaded:
-    """The error of a query that found no room."""
+    """The error of a query refused because the queue is full."""
     when = "later" if retry_after_seconds is None else f"in {retry_after_seconds:.3g} s"
     return TeacherOverloaded(
         f"teacher at {address} is full ({details}); send less at once, or try again {when}",
@@ -191,19 +192,19 @@ def overloaded(
 def error_of_code(
     code: int, details: str, address: str, retry_after_seconds: float | None = None
 ) -> TeacherError:
-    """The kind of a query refused with a gRPC status.
+    """The error for a gRPC status.
 
     Args:
-        code: gRPC status code, its number.
-        details: What the teacher says.
-        address: Who was asked.
-        retry_after_seconds: What the teacher says about another attempt.
+        code: Number of the gRPC status.
+        details: The teacher's message.
+        address: The teacher's.
+        retry_after_seconds: The teacher's retry delay.
     """
     status = _CODES.get(code, grpc.StatusCode.UNKNOWN)
     if status in _REJECTING:
         return TeacherRejected(f"teacher at {address}: {details}")
     if status is grpc.StatusCode.RESOURCE_EXHAUSTED and is_too_large(details):
-        # gRPC's own refusal of a message beyond the limit; it is never read.
+        # gRPC refuses a message beyond the limit unread.
         return TeacherRejected(f"teacher at {address}: {details}; send fewer rows in one request")
     if status is grpc.StatusCode.RESOURCE_EXHAUSTED:
         return overloaded(address, details, retry_after_seconds)
@@ -226,13 +227,13 @@ def error_of_code(
             f"{address} answers, but serves no rrl.teacher.v1.Teacher; check the address"
         )
     if status is grpc.StatusCode.CANCELLED:
-        # A caller's own cancellation is handled elsewhere: here the server closed the call.
-        return unavailable(address, f"it ended with the query under way: {details}")
+        # Cancellation by the caller is handled elsewhere: here the server closed the call.
+        return unavailable(address, f"it stopped during the query: {details}")
     return TeacherFailed(f"teacher at {address} failed: {status.name}: {details}")
 
 
 def error_of_call(error: grpc.RpcError, address: str) -> TeacherError:
-    """The kind of a failed gRPC call."""
+    """The error for a failed gRPC call."""
     metadata: Any = error.trailing_metadata() or ()
     pushback = next((value for key, value in metadata if key == _PUSHBACK_KEY), None)
     is_number = isinstance(pushback, str) and pushback.isascii() and pushback.isdigit()
@@ -245,7 +246,7 @@ def error_of_call(error: grpc.RpcError, address: str) -> TeacherError:
 
 
 def error_of_stream(error: grpc.RpcError, address: str) -> TeacherError:
-    """Why a stream ended: `TeacherUnavailable` where opening it again may help.
+    """Why a stream ended: `TeacherUnavailable` if reopening it may help.
 
     A connection that breaks shows as one of several codes (UNAVAILABLE, UNKNOWN, INTERNAL,
     CANCELLED), depending on where it broke.

@@ -1,16 +1,16 @@
-"""A teacher without a service, for tests of programs that ask one.
+"""A fake teacher without a service, for tests of programs that query one.
 
     from rrl_client import PolicySpec, TeacherUnavailable
     from rrl_client.fake import FakeTeacher, PixelSums
 
     spec = PolicySpec(num_actions=6, observation_shape=(84, 84, 4))
     teacher = FakeTeacher(PixelSums(spec=spec))
-    run_my_agent(teacher)                                  # where a TeacherClient would be
-    teacher.error = TeacherUnavailable("the teacher is away")
+    run_my_agent(teacher)                                  # instead of a TeacherClient
+    teacher.error = TeacherUnavailable("the teacher is down")
     run_my_agent(teacher)                                  # every query fails from now on
 
-It checks what it is asked as the service does, and raises the same errors. B is the rows of a
-query, A the actions.
+It checks queries like the service, and raises the same errors. B is the number of rows in a
+query, A that of actions.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ _NAME = "the fake teacher"
 
 
 class FakePolicy(Protocol):
-    """What a fake teacher answers with; `PixelSums` is one."""
+    """The policy of a fake teacher, such as `PixelSums`."""
 
     @property
     def spec(self) -> PolicySpec:
-        """What it takes and gives."""
+        """Its inputs and outputs."""
 
     def evaluate(self, observations: NDArray[Any]) -> NDArray[np.float32]:
         """Action values float32 [B, A] of observations [B, *observation_shape]."""
@@ -51,11 +51,11 @@ class FakePolicy(Protocol):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PixelSums:
-    """Action a of an observation is worth (a + 1) times the sum of its elements and `addend`.
+    """The value of action a is (a + 1) times the sum of the observation's elements and `addend`.
 
     Attributes:
-        spec: What it takes and gives.
-        addend: What is added to every sum.
+        spec: Its inputs and outputs.
+        addend: Added to every sum.
     """
 
     spec: PolicySpec = PolicySpec(num_actions=2, observation_shape=(2, 3))
@@ -70,7 +70,7 @@ class PixelSums:
 
 
 class FakeTeacher:
-    """Has the methods of a `TeacherClient`, and answers by a policy in this process, at once.
+    """It has the methods of a `TeacherClient`, and answers at once from a policy in this process.
 
     Attributes:
         error: Raised by every call; None while it answers.
@@ -78,11 +78,11 @@ class FakeTeacher:
     """
 
     def __init__(self, policy: FakePolicy | None = None, *, max_batch_rows: int = 128) -> None:
-        """Make it.
+        """Set the policy and limits.
 
         Args:
-            policy: What it answers with; `PixelSums()` when None.
-            max_batch_rows: Most observations of `evaluate_future`.
+            policy: The policy; None for `PixelSums()`.
+            max_batch_rows: Maximum number of observations in `evaluate_future`.
         """
         self._policy = PixelSums() if policy is None else policy
         self._about = TeacherDescription(
@@ -107,11 +107,11 @@ class FakeTeacher:
         self.close()
 
     def close(self) -> None:
-        """Answer no more."""
+        """Stop answering."""
         self._is_closed = True
 
     def describe(self, *, timeout_seconds: float | None = None) -> TeacherDescription:
-        """What it answers; as `TeacherClient.describe`."""
+        """The description, as in `TeacherClient.describe`."""
         self._check(timeout_seconds)
         return self._about
 
@@ -181,7 +181,7 @@ class AsyncFakeTeacher:
         await self.close()
 
     async def close(self) -> None:
-        """Answer no more."""
+        """Stop answering."""
         self.blocking.close()
 
     async def describe(self, *, timeout_seconds: float | None = None) -> TeacherDescription:

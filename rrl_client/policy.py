@@ -1,13 +1,13 @@
-"""A teacher as a policy: observations in, actions out, in the shapes that gymnasium speaks.
+"""A teacher as a policy: observations in, actions out, in gymnasium's shapes.
 
     with TeacherClient("127.0.0.1:50051") as teacher:
         policy = TeacherPolicy(teacher, epsilon=0.001, rng=np.random.default_rng(0))
         policy.check_environment(environment)
         actions = policy(observations)          # int64 [B] for a batch, an int for one observation
 
-A teacher of Q-values acts greedily, a teacher of logits draws from its policy,
-softmax(logits / temperature). Needs numpy and a client only. B is the observations of a batch, A
-the actions.
+A teacher of Q-values acts greedily; a teacher of logits samples from its policy,
+softmax(logits / temperature). Needs only numpy and a client. B is the number of observations in a
+batch, A that of actions.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ from rrl_client.spec import TeacherDescription
 
 
 class AsksTeacher(Protocol):
-    """What a policy needs of a client; `TeacherClient` has it."""
+    """The part of a client that a policy needs; `TeacherClient` has it."""
 
     def describe(self) -> TeacherDescription:
-        """What is served."""
+        """Describe the model."""
 
     def evaluate(self, observations: NDArray[Any]) -> TeacherAnswer:
         """Action values of a batch of any size."""
 
 
 class TeacherPolicy:
-    """Acts as a teacher does, or with probability epsilon takes any action.
+    """Act like the teacher, or with probability epsilon take a random action.
 
-    By Q-values the best action is taken, of equal ones the first, as `numpy.argmax` has it; by
-    logits an action is drawn from softmax(logits / temperature).
+    With Q-values it takes the best action, the first of equal ones, as `numpy.argmax` does; with
+    logits it samples an action from softmax(logits / temperature).
 
-    Observations may also come with the frames of a stack first, as gymnasium's wrappers and
-    `ale_py.AtariVectorEnv` give them: a teacher of (84, 84, 4) takes (4, 84, 84) as well. They are
-    transposed, oldest frame first on both sides. A shape that fits the teacher as it is, e.g.
+    Observations may also have a stack's frames on the first axis, as gymnasium's wrappers and
+    `ale_py.AtariVectorEnv` return them: a teacher for (84, 84, 4) also accepts (4, 84, 84). They
+    are transposed, oldest frame first on both sides. A shape that already fits the teacher, e.g.
     (4, 4, 4), is never transposed.
 
     Attributes:
-        about: What the teacher takes and gives.
+        about: The teacher's description.
     """
 
     def __init__(
@@ -53,10 +53,10 @@ class TeacherPolicy:
         epsilon: float = 0.0,
         rng: np.random.Generator | None = None,
     ) -> None:
-        """Ask the teacher what it takes.
+        """Fetch the teacher's description.
 
         Args:
-            client: Asks the teacher; stays the caller's to close.
+            client: The teacher's client; the caller closes it.
             epsilon: Probability of a random action, in [0, 1].
             rng: Where random actions come from; needed when epsilon is above 0 or the teacher's
                 actions are drawn from logits, so that runs can be repeated.
@@ -78,8 +78,8 @@ class TeacherPolicy:
         self._spec = self.about.spec
         if rng is None and self._spec.output != "q_values":
             raise ValueError(
-                f"this teacher ({self.about.name}) gives {self._spec.output}, from which actions "
-                "are drawn, but rng is not set; give numpy.random.default_rng(seed)"
+                f"this teacher ({self.about.name}) returns {self._spec.output}, from which "
+                "actions are sampled, but rng is not set; give numpy.random.default_rng(seed)"
             )
 
     def __call__(self, observations: ArrayLike) -> Any:
@@ -87,14 +87,14 @@ class TeacherPolicy:
 
         Args:
             observations: One observation [*shape] or a batch [B, *shape], B >= 1, as an array,
-                nested lists or an object with `__array__`, as of `TeacherClient.evaluate`.
+                nested lists or an object with `__array__`, as in `TeacherClient.evaluate`.
 
         Returns:
             An int for one observation, int64 [B] for a batch.
 
         Raises:
             ValueError: The shape fits neither.
-            TeacherError: The teacher gave no answer.
+            TeacherError: The teacher did not answer.
         """
         batch, is_one = self._as_batch(observations)
         actions = self._choose(self._client.evaluate(batch).action_values)
@@ -103,20 +103,20 @@ class TeacherPolicy:
     def action_values(self, observations: ArrayLike) -> NDArray[np.float32]:
         """The teacher's action values, float32 [A] for one observation, [B, A] for a batch.
 
-        Arguments and errors are those of a call.
+        Arguments and errors are as for a call.
         """
         batch, is_one = self._as_batch(observations)
         values = self._client.evaluate(batch).action_values
         return values[0] if is_one else values
 
     def check_environment(self, environment: Any) -> None:
-        """Check that an environment's actions and observations are the teacher's.
+        """Check that an environment's actions and observations match the teacher's.
 
         Args:
             environment: A gymnasium environment, single or vector.
 
         Raises:
-            ValueError: Their number, type or shape differs; the message says how.
+            ValueError: Number, type or shape differs; the message says how.
         """
         space = getattr(environment, "single_action_space", environment.action_space)
         count = getattr(space, "n", None)

@@ -1,7 +1,7 @@
-"""Proxies that the environment names: gRPC uses them by default, even for this machine.
+"""Proxies in the environment: gRPC uses them by default, even for this machine.
 
-gRPC reads `grpc_proxy`, `https_proxy` or `http_proxy`, the first that is set, and leaves out hosts
-that end with a name in `no_grpc_proxy` or, where that is not set, `no_proxy`.
+gRPC reads `grpc_proxy`, `https_proxy` or `http_proxy`, the first that is set, except for hosts
+that end with a name in `no_grpc_proxy` or, if that is not set, `no_proxy`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _named: set[str] = set()
 
 
 def reach_this_machine_directly() -> None:
-    """Have every gRPC client of this process and its children, Reverb's included, do so."""
+    """Make every gRPC client of this process and its children, Reverb's included, do so."""
     if _proxy() is not None:
         os.environ[_OWN_EXCEPTIONS] = ",".join(dict.fromkeys([*_exceptions(), *_THIS_MACHINE]))
 
@@ -30,7 +30,7 @@ def tell_of_proxy(host: str) -> None:
         return
     _named.add(host)
     logging.getLogger(__name__).warning(
-        "connections to %s go through the proxy that %s names; where that is not meant, add %s to "
+        "connections to %s go through the proxy that %s names; to avoid that, add %s to "
         "no_grpc_proxy",
         host,
         variable,
@@ -39,7 +39,7 @@ def tell_of_proxy(host: str) -> None:
 
 
 def _proxy() -> str | None:
-    """The variable that names a proxy; None where none does."""
+    """The variable that names a proxy; None if none does."""
     return next((name for name in _VARIABLES if os.environ.get(name)), None)
 
 

@@ -1,4 +1,4 @@
-"""What a query is for, and why one is refused; the words of the wire contract, for both sides.
+"""Priorities and refusals of queries, with the wire contract's numbers, for both sides.
 
 Standard library only.
 """
@@ -9,9 +9,9 @@ import enum
 
 
 class Priority(enum.IntEnum):
-    """What a query is for; lower numbers come first. The numbers are the wire's.
+    """The purpose of a query; lower numbers come first. The numbers are the wire contract's.
 
-    Somebody waits for ACTING. LABELLING is bulk work (a dataset, replay), EVALUATION can wait.
+    An agent waits for ACTING. LABELLING is bulk work (a dataset, replay); EVALUATION can wait.
     """
 
     ACTING = 0
@@ -20,7 +20,7 @@ class Priority(enum.IntEnum):
 
 
 class RefusalCode(enum.IntEnum):
-    """Why a query has no answer; names and numbers are gRPC's status codes."""
+    """Why a query has no answer, with gRPC's status names and numbers."""
 
     CANCELLED = 1
     INVALID_ARGUMENT = 3
@@ -36,9 +36,9 @@ class Refusal(Exception):
     """A query is not answered; the message says what the caller can do.
 
     Attributes:
-        code: Why.
-        retry_after_seconds: When the same query may find room; None where repeating is pointless
-            or the time is not known.
+        code: The reason.
+        retry_after_seconds: When to retry; None if retrying is pointless or the time is
+            unknown.
     """
 
     def __init__(

@@ -1,10 +1,10 @@
-"""How a client proves itself to a service, and the service to it; needs grpcio only.
+"""TLS, certificates and tokens of a client; needs only grpcio.
 
     security = ClientSecurity(root_certificates=Path("ca.pem"), token_file=Path("token"))
     channel = make_channel("teacher.example:50051", security)
 
-The token travels as the metadata "authorization: Bearer TOKEN" of every call, and only where it
-cannot be read on the way: over TLS, or without TLS on this machine.
+Every call sends the token as the metadata "authorization: Bearer TOKEN", but only over TLS, or
+without TLS on this machine.
 """
 
 from __future__ import annotations
@@ -44,19 +44,19 @@ _SAYS_NOTHING = "Socket closed"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ClientSecurity:
-    """What a client trusts and shows; with nothing set, plaintext without a token.
+    """Certificates to trust, and credentials to show; by default plaintext without a token.
 
     Attributes:
-        tls: Encrypt; implied by each of the next three and by `server_name_override`. Alone it
-            trusts the public authorities that gRPC brings along.
-        root_certificates: PEM certificates of the authorities that may have signed the server's.
+        tls: Encrypt; implied by each of the next three and by `server_name_override`. On its own it
+            trusts the public CAs that gRPC includes.
+        root_certificates: PEM certificates of the CAs to trust.
         certificate: PEM chain to show to a server that asks for one (mTLS).
         private_key: PEM key of `certificate`, without a passphrase.
         token: Bearer token, at least 16 characters.
-        token_file: File whose first line is the token, read again when it changes; instead of
+        token_file: File whose first line is the token, reloaded when it changes; instead of
             `token`.
-        server_name_override: Name expected in the server's certificate, where it is not the one
-            in the address; a Unix socket, which has none, is expected to show "localhost".
+        server_name_override: Name expected in the server's certificate, if it is not the one
+            in the address; for a Unix socket the default is "localhost".
     """
 
     tls: bool = False
@@ -68,7 +68,7 @@ class ClientSecurity:
     server_name_override: str | None = None
 
     def __post_init__(self) -> None:
-        """Check that what belongs together is there."""
+        """Check the combination of settings."""
         if (self.certificate is None) != (self.private_key is None):
             missing = "certificate" if self.certificate is None else "private_key"
             raise ValueError(f"{missing} is not set; give certificate and private_key together")
@@ -96,7 +96,7 @@ def make_channel(
 
     Args:
         target: gRPC target: "host:port", "dns:///name:port", "ipv4:...,...", "unix:/path".
-        security: What to trust and show; None for plaintext without a token.
+        security: Certificates and token; None for plaintext without a token.
         options: Channel arguments.
 
     Raises:
@@ -110,7 +110,7 @@ def make_channel(
 def make_async_channel(
     target: str, security: ClientSecurity | None = None, options: Options = ()
 ) -> grpc.aio.Channel:
-    """A channel for asyncio; arguments and errors as of `make_channel`."""
+    """A channel for asyncio; arguments and errors as for `make_channel`."""
     channel: grpc.aio.Channel = _make(grpc.aio, target, security, options)
     return channel
 
@@ -129,7 +129,7 @@ def _make(api: Any, target: str, security: ClientSecurity | None, options: Optio
 
 
 def check_security(targets: Sequence[str], security: ClientSecurity | None) -> None:
-    """See that channels to targets can be made.
+    """Check that channels to the targets can be made.
 
     Raises:
         ValueError: A file cannot be used, or a token would travel unencrypted over a network.
@@ -142,18 +142,18 @@ def check_security(targets: Sequence[str], security: ClientSecurity | None) -> N
 
 
 def handshake_advice(details: str) -> str | None:
-    """What to do about a server whose certificate the client did not take.
+    """What to do about a server whose certificate the client rejected.
 
     Args:
-        details: What gRPC says of a call that failed.
+        details: gRPC's message for the failed call.
 
     Returns:
-        The setting that helps, in words that follow "unavailable (...); "; None where no
-        certificate was the reason.
+        The setting that helps, to follow "unavailable (...); "; None if a
+        certificate was not the reason.
     """
     if any(said in details for said in _NAME_DIFFERS):
         return (
-            "its certificate lacks the name it is called by: call it by one of the certificate's "
+            "its certificate lacks this name: use one of the certificate's "
             "names, or give one as server_name_override of ClientSecurity, on the command line "
             "--peers.server-name-override"
         )
@@ -164,15 +164,15 @@ def handshake_advice(details: str) -> str | None:
             "--peers.root-certificates"
         )
     if _SPEAKS_NO_TLS in details:
-        return "it speaks no TLS: ask without it (no root_certificates, no --peers settings)"
+        return "it does not use TLS: connect without it (no root_certificates, no --peers settings)"
     return None
 
 
 def refusal_advice(details: str) -> str | None:
-    """As `handshake_advice`, with what may be the reason where a server says nothing."""
+    """As `handshake_advice`, with a likely reason if the server says nothing."""
     if (advice := handshake_advice(details)) is None and _SAYS_NOTHING in details:
         return (
-            "it is ending, or speaks TLS alone: then give the authority of its certificate as "
+            "it is stopping, or accepts TLS only: for TLS give its certificate's authority as "
             "root_certificates of ClientSecurity, on the command line --peers.root-certificates"
         )
     return advice
@@ -183,7 +183,7 @@ def is_local_target(target: str) -> bool:
     if target.startswith(_UNIX_SCHEMES):
         return True
     if target.startswith("dns://") and not target.startswith("dns:///"):
-        return False  # What a name means, the server that it names says.
+        return False  # That DNS server decides what the name means.
     return all(map(is_loopback, _hosts(target)))
 
 
@@ -198,22 +198,22 @@ def _host(address: str) -> str:
 
 
 def _options(security: ClientSecurity, target: str, options: Options) -> list[tuple[str, Any]]:
-    """The channel arguments that the settings ask for, with the caller's."""
+    """The channel arguments for the settings, with the caller's."""
     made = [*options]
-    # By itself gRPC expects a certificate with the socket's path, which none has.
+    # By default gRPC expects a certificate with the socket's path, which none has.
     default_name = _UNIX_NAME if target.startswith(_UNIX_SCHEMES) else None
     name = security.server_name_override or default_name
     if security.uses_tls and name is not None:
         made.append(("grpc.ssl_target_name_override", name))
     if is_local_target(target):
-        # gRPC obeys http_proxy even for this machine, where no proxy leads, and which no token is
-        # to leave.
+        # gRPC obeys http_proxy even for this machine, which a proxy cannot reach and a token must
+        # not leave.
         made.append(("grpc.enable_http_proxy", 0))
         return made
     if security.has_token and not security.uses_tls:
         raise ValueError(
             f"a token would travel unencrypted to {target}; give root_certificates (or tls) "
-            "for TLS, or go without the token"
+            "for TLS, or leave out the token"
         )
     for host in _hosts(target):
         tell_of_proxy(host)
@@ -233,7 +233,7 @@ def _channel_credentials(security: ClientSecurity) -> grpc.ChannelCredentials | 
 
 
 def _token_metadata(security: ClientSecurity) -> TokenMetadata | None:
-    """Gives the metadata of the next call; None where there is no token."""
+    """Returns the metadata of the next call; None without a token."""
     if security.token is not None:
         constant = bearer_metadata(security.token)
         return lambda: constant

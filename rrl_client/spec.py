@@ -1,6 +1,6 @@
-"""What a policy takes and gives: one record for servers, clients, cards and files; what is served.
+"""A policy's inputs and outputs, and a served model's description, for servers, clients and files.
 
-Standard library and numpy only. A is the actions, B the rows of a batch.
+Standard library and numpy only. A is the number of actions, B that of rows in a batch.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 
 ObservationDtype: TypeAlias = Literal["uint8", "float32"]
 OBSERVATION_DTYPES: tuple[str, ...] = get_args(ObservationDtype)
-"""Element types an observation may have, as numpy writes them."""
+"""Element types of observations, in numpy's names."""
 
 Output: TypeAlias = Literal["q_values", "logits"]
 OUTPUTS: tuple[str, ...] = get_args(Output)
-"""What a policy's scores may be: expected returns, or the logits of its action probabilities."""
+"""Kinds of scores: expected returns, or the logits of the action probabilities."""
 
 DEFAULT_TEMPERATURE = 1.0
-"""Of logits without a stated temperature: they are those of the policy itself."""
+"""For logits without a stated temperature, which are those of the policy itself."""
 
 MAX_ACTIONS = 1 << 16
 MAX_OBSERVATION_ELEMENTS = 1 << 24
@@ -33,15 +33,15 @@ _MOST_QUOTED_CHARS = 32
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PolicySpec:
-    """What a policy takes and gives.
+    """A policy's inputs and outputs.
 
     Attributes:
         num_actions: Number of actions A, 1 to `MAX_ACTIONS`.
         observation_shape: Shape of one observation, e.g. (84, 84, 4), oldest frame first.
         observation_dtype: Type of its elements, one of `OBSERVATION_DTYPES`.
-        output: What its scores are, one of `OUTPUTS`.
+        output: Kind of its scores, one of `OUTPUTS`.
         temperature: Divides logits before the softmax, above 0; None for Q-values, which each
-            method softens as it sees fit.
+            method softens in its own way.
         action_meanings: Names of the actions in the order of the scores; empty when unknown.
     """
 
@@ -53,7 +53,7 @@ class PolicySpec:
     action_meanings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse what no policy can be."""
+        """Check the values."""
         if not 1 <= self.num_actions <= MAX_ACTIONS:
             raise ValueError(
                 f"num_actions is {self.num_actions}; it must be at least 1 and at most "
@@ -71,8 +71,8 @@ class PolicySpec:
             raise ValueError(f"temperature is {self.temperature}; it must be finite and above 0")
         if self.temperature is not None and self.output == "q_values":
             raise ValueError(
-                f"temperature is {self.temperature} for Q-values, which each method softens as it "
-                "sees fit; leave it out"
+                f"temperature is {self.temperature} for Q-values, which each method softens in its "
+                "own way; leave it out"
             )
         if self.action_meanings and len(self.action_meanings) != self.num_actions:
             raise ValueError(
@@ -97,16 +97,16 @@ class PolicySpec:
         num_actions: int | None = None,
         of: str,
     ) -> str | None:
-        """How observations and actions of something else differ from the policy's.
+        """How other observations and actions differ from the policy's.
 
         Args:
             observation_shape: Of one observation.
             observation_dtype: Of its elements, as numpy writes it.
-            num_actions: Number of actions; None where there are none to compare.
-            of: What has them, for the message, e.g. "pong".
+            num_actions: Number of actions; None to compare none.
+            of: Name of the other side in the message, e.g. "pong".
 
         Returns:
-            What differs, to follow "the policy"; None where all is alike.
+            The difference, to follow "the policy"; None if there is none.
         """
         if num_actions not in (None, self.num_actions):
             return f"has {self.num_actions} actions, {of} has {num_actions}"
@@ -121,14 +121,14 @@ class PolicySpec:
         return None
 
     def mismatch(self, other: PolicySpec, *, of: str) -> str | None:
-        """How another policy differs in what callers rely on, which names of actions are not.
+        """How another policy differs in what callers rely on (not the names of actions).
 
         Args:
-            other: What the other one takes and gives.
-            of: What it is, for the message.
+            other: The other policy's.
+            of: Its name in the message.
 
         Returns:
-            What differs, to follow "the policy"; None where one can take the other's place.
+            The difference, to follow "the policy"; None if one can replace the other.
         """
         if (self.output, self.temperature) != (other.output, other.temperature):
             return (
@@ -145,21 +145,21 @@ class PolicySpec:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TeacherDescription:
-    """One version of a model: what it takes and gives, and the limits of its service.
+    """One version of a model: its inputs and outputs, and the service's limits.
 
     Attributes:
         game: Game or task, e.g. "pong".
         name: Human-readable name of the checkpoint.
-        spec: What it takes and gives.
+        spec: Its inputs and outputs.
         teacher_version: Content hash of the parameters.
         max_batch_rows: Most observations in one request.
         model: Name of the model on its server.
         model_version: Counts the versions of the model on its server, from 1.
-        backend: What computes, e.g. "jax cpu".
+        backend: The backend, e.g. "jax cpu".
         max_message_bytes: Largest message the server reads.
-        host_id: Identifies the host and its boot where the server reads memory that clients on it
-            share; empty where it does not.
-        card: The teacher's card, JSON as in a card.json; empty where the server has none.
+        host_id: Identifies the host and its boot, if the server reads memory that clients on it
+            share; otherwise empty.
+        card: The teacher's card, JSON as in a card.json; empty if the server has none.
     """
 
     game: str
@@ -175,12 +175,12 @@ class TeacherDescription:
     card: str = dataclasses.field(default="", repr=False)
 
     def __post_init__(self) -> None:
-        """Check what a foreign server might get wrong."""
+        """Check values that a foreign server might get wrong."""
         if self.max_batch_rows < 1:
             raise ValueError(f"max_batch_rows is {self.max_batch_rows}; it must be at least 1")
 
 
 def _check_known(name: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
-        # It may come from anywhere, and be long.
+        # It may come from anywhere and be long.
         raise ValueError(f"{name} is {value[:_MOST_QUOTED_CHARS]!r}; give {' or '.join(known)}")

@@ -250,7 +250,7 @@ def test_errors_say_that_only_one_side_speaks_tls(authority: Authority, has_tls:
     certificate, key = authority.issue("one-sided")
     config = SecurityConfig(certificate=certificate, private_key=key)
     security = ClientSecurity(root_certificates=authority.roots)
-    reason = "speaks TLS alone.*--peers.root-certificates" if has_tls else "it speaks no TLS"
+    reason = "accepts TLS only.*--peers.root-certificates" if has_tls else "it does not use TLS"
     with serving(config if has_tls else SecurityConfig()) as served:
         address = served.replace("localhost", "127.0.0.1")
         with (

@@ -111,7 +111,7 @@ def test_epsilon_is_the_share_of_random_actions_and_repeats_with_its_seed() -> N
 
 def test_a_teacher_of_logits_is_drawn_from_and_explores_by_epsilon_too() -> None:
     teacher = Corner(output="logits", temperature=0.5)
-    with pytest.raises(ValueError, match="gives logits.*rng is not set"):
+    with pytest.raises(ValueError, match="returns logits.*rng is not set"):
         TeacherPolicy(teacher)
     # Logits (4, 6, 5) / (1/2) = (8, 12, 10): probabilities in proportion to e^-4, 1, e^-2, which
     # sum to 1.15366; of them 7/10, and 1/3 of 3/10 each.
