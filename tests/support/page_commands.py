@@ -30,6 +30,7 @@ class Kind(enum.Enum):
     HUB_ACCOUNT = "needs an account of the Hugging Face Hub"
     PUBLIC_AGENT = "downloads a public agent, 65 MB to gigabytes"
     OTHER_MACHINE = "asks another machine"
+    RELEASE = "part of a release: changes the checkout, or builds and installs from an index"
 
 
 RUN = (Kind.QUICK, Kind.SLOW, Kind.SERVES)
@@ -37,6 +38,7 @@ RUN = (Kind.QUICK, Kind.SLOW, Kind.SERVES)
 
 # The first that fits decides.
 RULES = (
+    (r"^(git|sed|uv) |^rm -rf dist$|^dist/|^make setup$|^\.ci/run$", Kind.RELEASE),
     (r"^(docker|kind) |deploy/compose/check\.py", Kind.DOCKER),
     (r"^kubectl ", Kind.KUBERNETES),
     (r"^ip6?tables ", Kind.FIREWALL),
