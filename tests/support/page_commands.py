@@ -82,6 +82,8 @@ APPENDED = (
     (r"^rrl teacher (query|label) .*--address ", f"--address {LOCAL}:{{teacher}}"),
     (r"play_with_teacher\.py ", f"--address {LOCAL}:{{teacher}} --max-steps 50"),
     (r"^rrl (evaluate|play) ", "--episodes 2 --environment.max-episode-steps 100"),
+    # Without it, random play is measured first: minutes.
+    (r"--preset balloon ", "--environment.random-return 0"),
     # Its environment is there.
     (r"^make demo$", "-o setup"),
     (r" my_package:make_teacher ", "--preset small --environment.game CartPole-v1"),
