@@ -1,4 +1,4 @@
-"""Addresses given on the command line, and ports that are free to listen on."""
+"""Parses addresses of the command line, and finds free ports."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ def parse_address(text: str) -> Address:
     """Read "host:port" or "[ipv6]:port".
 
     Raises:
-        UserError: There is no host, no port, or the port is out of range.
+        UserError: The host or the port is missing, or the port is out of range.
     """
     with user_errors():
         return addresses.parse_address(text)
 
 
 def free_port() -> int:
-    """A TCP port that was free a moment ago, as `free_ports` gives."""
+    """A TCP port that was free a moment ago, from `free_ports`."""
     return free_ports(1)[0]
 
 
 def free_ports(count: int) -> list[int]:
     """TCP ports that were free a moment ago, on all interfaces.
 
-    They lie below the kernel's ephemeral ports: an outgoing connection could take one of those
-    before the server that it is for has started.
+    They lie below the kernel's ephemeral ports, which an outgoing connection could take before the
+    server has started.
 
     Raises:
-        RuntimeError: there are not so many.
+        RuntimeError: there are not enough.
     """
-    # Not of a seed: runs may start side by side.
+    # Without a seed, because runs may start at the same time.
     candidates = random.SystemRandom().sample(_ports_of_servers(), 8 * count)
     found = list(itertools.islice(filter(_is_free, candidates), count))
     if len(found) < count:
@@ -71,16 +71,16 @@ def _is_free(port: int) -> bool:
 
 
 def check_port_is_free(host: str, port: int, *, purpose: str, flag: str) -> None:
-    """Say in one line why a server could not listen, before it tries.
+    """Check that a server can listen, and otherwise say why in one line.
 
     Args:
         host: Name or address to listen on.
         port: TCP port; 0 lets the system choose and always passes.
-        purpose: Who wants the port, e.g. "the teacher service".
+        purpose: Name of the server, e.g. "the teacher service".
         flag: The setting that changes it, e.g. "--port".
 
     Raises:
-        UserError: The port is taken, out of range or forbidden, or the host is not ours.
+        UserError: The port is in use, out of range or forbidden, or the host is not this machine.
     """
     if not 0 <= port <= LARGEST_PORT:
         raise UserError(f"{flag} is {port}; a port is a number from 0 (any free one) to 65535")

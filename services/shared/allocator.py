@@ -1,8 +1,8 @@
-"""Settings of the C library's allocator for processes that pass large messages through.
+"""Settings of the C library's allocator for processes that handle large messages.
 
-glibc gives large freed blocks back to the kernel at once, so every message of 0.9 MB is paged in
-again, zeroed page by page. Measured on a gRPC server on 2 cores: keeping them saves 20 % of its CPU
-time per message of 0.9 MB (8 in flight), 40 % at 3.6 MB (4 in flight).
+glibc returns large freed blocks to the kernel at once, so every message of 0.9 MB must be paged in
+again, zeroed page by page. Measured with a gRPC server on 2 cores, keeping the blocks saves 20 % of
+the CPU time per message of 0.9 MB (8 in flight), and 40 % at 3.6 MB (4 in flight).
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ import threading
 import time
 
 KEPT_BYTES = 256 * 2**20
-"""Freed memory above this goes back to the kernel."""
+"""Freed memory beyond this is returned to the kernel."""
 
 CHECK_SECONDS = 10.0
-"""How long more than that may stay."""
+"""Time between checks of the freed memory."""
 
 # Parameters of mallopt(3), from glibc's malloc.h.
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _M_ARENA_MAX = -8
 
-# The largest that glibc takes on 64 bits (HEAP_MAX_SIZE / 2).
+# The largest value glibc accepts on 64 bits (HEAP_MAX_SIZE / 2).
 _LARGEST_MMAP_THRESHOLD = 32 * 2**20
 
-# One heap: heaps of many threads would each keep as much. Measured with a gRPC server on 2 cores no
+# One heap, because each thread's heap would keep as much. With a gRPC server on 2 cores it is no
 # slower than several: small blocks come from a cache per thread.
 _SETTINGS = (
     (_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD),
@@ -53,17 +53,17 @@ class _MallocInfo(ctypes.Structure):
 def keep_large_buffers(*, check_seconds: float = CHECK_SECONDS) -> bool:
     """Reuse freed blocks of up to 32 MB instead of giving them back to the kernel.
 
-    Call it first in a process, before threads have heaps of their own; again does no harm. The
-    process keeps up to `KEPT_BYTES` of what it has freed; a daemon thread looks after that, because
-    glibc by itself gives nothing back below a block that is still in use. Does nothing where the C
-    library is not glibc 2.33 or later, or the environment (MALLOC_..., GLIBC_TUNABLES) says how to
-    allocate.
+    Call it first in a process, before threads have their own heaps; further calls are harmless. The
+    process keeps up to `KEPT_BYTES` of freed memory. A daemon thread enforces this limit, because
+    glibc returns nothing below a block that is still in use. Does nothing unless the C library is
+    glibc 2.33 or later, or if the environment configures the allocator (MALLOC_...,
+    GLIBC_TUNABLES).
 
     Args:
-        check_seconds: Time between two looks at what is free, above 0.
+        check_seconds: Seconds between checks of the freed memory, above 0.
 
     Returns:
-        Whether it is so now.
+        Whether freed blocks are now reused.
     """
     library = _glibc()
     if library is None or _is_set_by_environment():
@@ -94,7 +94,7 @@ def _bound_free_memory(library: ctypes.CDLL, check_seconds: float) -> None:
 
 
 def _glibc() -> ctypes.CDLL | None:
-    """The C library with the functions used here; None where it has not all of them."""
+    """The C library; None if it lacks a function used here."""
     library = ctypes.CDLL(None)
     try:
         library.mallopt.argtypes = (ctypes.c_int, ctypes.c_int)

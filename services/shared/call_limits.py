@@ -1,16 +1,15 @@
-"""What callers can have under way, and how long a server waits for what they said they would send.
+"""Limits on calls in flight, and on how long a server waits for a request.
 
     call ── token ──▶ its request, in time ──▶ room for its kind ──▶ method
                        ├ DEADLINE_EXCEEDED: half-sent  └ RESOURCE_EXHAUSTED: ask again
                        └ INVALID_ARGUMENT: not the method's message
 
-gRPC waits for the request of a call without limit, and makes room for all of it as soon as its
-length is known. Here few requests are read at once, so that memory has a bound before anything is
-parsed. Where more come, the slowest ends first, and the newest is read next: a request
-that is whole is through in a moment, and up to some hundred half-sent calls a second keep no other
-call out.
+gRPC itself waits for a call's request without limit, and allocates all of it as soon as its length
+is known. Here few requests are read at once, which bounds memory before anything is parsed. If more
+arrive, the slowest is ended first and the newest is read next: a complete request passes in a
+moment, and up to some hundred half-sent calls a second keep no other call out.
 
-Health has a room of its own: probes need no token, and must not cost those who have one anything.
+Health checks have their own limits: probes need no token, and must not affect callers who have one.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from rrl_agents.ranges import check_ranges
 HEALTH_PREFIX = "/grpc.health.v1.Health/"
 
 MOST_WAITING = 1024
-"""Calls of one kind whose request waits to be read; gRPC takes in its first 64 KiB."""
+"""Most calls of one kind whose request waits to be read; gRPC buffers the first 64 KiB of each."""
 
 _FEWEST_READ = 4
 _LAST_LOOK_SECONDS = 0.05
@@ -44,18 +43,19 @@ _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ServerLimits:
-    """What a server takes on.
+    """Limits of a server.
 
     Attributes:
-        calls: Calls under way at once, without those of health; more are refused with
-            RESOURCE_EXHAUSTED, which clients take as "ask again".
-        calls_per_connection: Calls of one client; its further ones wait on its side.
-        max_request_bytes: Largest message read.
+        calls: Most calls in flight, without health checks; more are refused with
+            RESOURCE_EXHAUSTED, on which clients retry.
+        calls_per_connection: Most calls in flight on one connection; further ones wait on the
+            client's side.
+        max_request_bytes: Largest message received.
         max_response_bytes: Largest message sent; -1 for any.
-        reading_bytes: Bound on all requests together that are being read, and the same for health;
-            at least four are. Frames of a stream do not count.
-        request_seconds: Time for a request to arrive.
-        kept_seconds: Time that a request has even where others wait to be read.
+        reading_bytes: Memory bound of all requests being read, and the same again for health
+            checks; at least four are read. Frames of streams do not count.
+        request_seconds: Longest time for a request to arrive.
+        kept_seconds: Time that a request always has, even if others wait to be read.
     """
 
     calls: int
@@ -67,12 +67,12 @@ class ServerLimits:
     kept_seconds: float = 0.5
 
     def __post_init__(self) -> None:
-        """Refuse a server that could answer nothing."""
+        """Refuse limits that allow no answer."""
         check_ranges(self, "calls", "calls_per_connection", "max_request_bytes", least=1)
 
     @property
     def requests_read(self) -> int:
-        """Requests that are read at once."""
+        """Requests read at the same time."""
         return max(_FEWEST_READ, self.reading_bytes // self.max_request_bytes)
 
 
@@ -83,7 +83,7 @@ class CallLimits(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         self._service = _Kind(
             limits.requests_read, limits.request_seconds, limits.kept_seconds, limits.calls
         )
-        # Answered at once, or watching, which `Health` itself bounds.
+        # Checks are answered at once; `Health` itself bounds the watchers.
         self._health = _Kind(limits.requests_read, _HEALTH_SECONDS, 0.0, math.inf)
 
     async def intercept_service(  # type: ignore[override]
@@ -91,7 +91,7 @@ class CallLimits(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[_Handler | None]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> _Handler | None:
-        """The method behind its limits; None where there is no such method."""
+        """The method with its limits; None if there is no such method."""
         handler = await continuation(handler_call_details)
         if handler is None:
             return None
@@ -102,14 +102,14 @@ class CallLimits(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
 class _Kind:
     """The limits of one kind of method; belongs to one event loop.
 
-    Of the requests on their way in, a few are read at once, the newest of the others next. A call
-    whose request is there counts until its answer has been taken.
+    A few of the arriving requests are read at once, the newest of the others next. A call whose
+    request has arrived counts until its answer has been read.
 
     Args:
-        places: Requests that are read at once.
-        request_seconds: Time for one to arrive.
-        kept_seconds: Time that it has even where others wait.
-        calls: Most calls under way.
+        places: Requests read at the same time.
+        request_seconds: Longest time for one to arrive.
+        kept_seconds: Time that it always has, even if others wait.
+        calls: Most calls in flight.
     """
 
     def __init__(
@@ -121,12 +121,12 @@ class _Kind:
         self._calls = calls
         self._under_way = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
-        # Those that are read, oldest first.
+        # The requests being read, oldest first.
         self._read: dict[_Reading, None] = {}
         self._hurry: asyncio.TimerHandle | None = None
 
     async def enter(self, context: _Context) -> None:
-        """Count a call until it is over; ends one that is too many."""
+        """Count a call until it ends; refuses calls beyond the limit."""
         if self._under_way >= self._calls:
             await _exhausted(context, f"{self._calls} calls are under way here")
         self._under_way += 1
@@ -148,7 +148,7 @@ class _Kind:
         finally:
             self._read.pop(reading, None)
             self._leave()
-        # Only now: a caller that does not even read its refusal must not hold a place.
+        # Only now, because a caller that does not read its refusal must not hold a place.
         if request is _TOO_LATE:
             await context.abort(
                 grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -161,7 +161,7 @@ class _Kind:
         return request
 
     async def requests(self, context: _Context) -> AsyncIterator[Any]:
-        """The messages of a stream that is not to lie idle."""
+        """The messages of a stream, which must not be idle."""
         loop = asyncio.get_running_loop()
         while True:
             request = await _Reading(context, loop.time() + self._request_seconds).message()
@@ -172,7 +172,7 @@ class _Kind:
             yield request
 
     async def _place(self, end: float) -> bool:
-        """Wait for a place until then; whether there was one."""
+        """Wait for a place until `end`; returns whether there was one."""
         if self._free:
             self._free -= 1
             return True
@@ -191,7 +191,7 @@ class _Kind:
         return not self._withdraw(place)
 
     def _withdraw(self, place: asyncio.Future[None]) -> bool:
-        """Wait no longer; whether there was no place yet."""
+        """Stop waiting; returns whether there was no place yet."""
         if not place.done():
             self._waiting.remove(place)
             place.cancel()
@@ -204,13 +204,13 @@ class _Kind:
             self._free += 1
 
     def _hurry_if_needed(self) -> None:
-        """Look again when the oldest has had the time that it is kept, if somebody waits."""
+        """If requests wait, check again when the oldest has had its guaranteed time."""
         if self._waiting and self._read and self._hurry is None:
             at = next(iter(self._read)).began + self._kept_seconds + _LAST_LOOK_SECONDS
             self._hurry = asyncio.get_running_loop().call_at(at, self._cut)
 
     def _cut(self) -> None:
-        """End those that have had their time, as many as others wait."""
+        """End requests past their guaranteed time, as many as are waiting."""
         self._hurry = None
         now = asyncio.get_running_loop().time()
         for reading in [*self._read][: len(self._waiting)]:
@@ -224,7 +224,7 @@ _TOO_LATE, _UNREADABLE = object(), object()
 
 
 class _Reading:
-    """A message that is being read, until a moment of the event loop's clock."""
+    """A message being read, until a time of the event loop's clock."""
 
     def __init__(self, context: _Context, end: float) -> None:
         self._loop = asyncio.get_running_loop()
@@ -233,11 +233,11 @@ class _Reading:
         self._timer = self._loop.call_at(end, self._end)
 
     def _end(self) -> None:
-        # A loop that was busy hears of the time's end before a message that came long ago.
+        # A busy loop may process the timeout before a message that arrived long ago.
         self._timer = self._loop.call_later(_LAST_LOOK_SECONDS, self.cut)
 
     def cut(self) -> None:
-        """Read it no longer."""
+        """Stop reading it."""
         self._message.cancel()
 
     async def message(self) -> Any:
@@ -256,7 +256,7 @@ class _Reading:
 
 
 def _limited(handler: _Handler, kind: _Kind) -> _Handler:
-    """The same method behind its limits; on the wire all kinds of methods are alike."""
+    """The method with its limits; on the wire all kinds of methods are alike."""
     coders = (handler.request_deserializer, handler.response_serializer)
     if handler.request_streaming:
         return grpc.stream_stream_rpc_method_handler(_stream(handler.stream_stream, kind), *coders)

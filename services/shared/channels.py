@@ -1,4 +1,4 @@
-"""What clients of our gRPC services share: channel options, and errors of failed calls.
+"""Channel options and errors that clients of our gRPC services share.
 
 The teacher's client, `rrl_client`, has its own: it imports nothing of ours.
 """
@@ -12,7 +12,7 @@ import grpc
 from rrl_client.security import refusal_advice
 
 _MAX_DETAILS = 300
-"""Characters shown of the other side's message."""
+"""Characters shown of a server's message."""
 
 Unavailable = TypeVar("Unavailable", bound=Exception)
 
@@ -26,15 +26,16 @@ def channel_options(max_message_bytes: int) -> tuple[tuple[str, int], ...]:
     return (
         ("grpc.max_send_message_length", max_message_bytes),
         ("grpc.max_receive_message_length", max_message_bytes),
-        # gRPC waits up to two minutes between attempts to connect; a server restarts sooner.
+        # By default gRPC waits up to two minutes between attempts to connect; a server restarts
+        # sooner.
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.min_reconnect_backoff_ms", 1000),
         ("grpc.max_reconnect_backoff_ms", 2000),
-        # A network that drops packets gives no error: within a call's ten seconds a ping finds out,
-        # and the next call uses a new connection.
+        # A network that drops packets gives no error: a ping detects it within a call's ten
+        # seconds, and the next call uses a new connection.
         ("grpc.keepalive_time_ms", 6000),
         ("grpc.keepalive_timeout_ms", 3000),
-        # By default, gRPC gives a ping a minute.
+        # By default, gRPC gives a ping one minute.
         ("grpc.http2.ping_timeout_ms", 3000),
     )
 
@@ -49,10 +50,10 @@ def failure(
     """The error of a failed call.
 
     Args:
-        error: Of the call.
+        error: The failed call's error.
         peer: Its server, as "learner at host:port".
-        unavailable: Raised where a later call may succeed.
-        refused: Raised where the server rejects the caller's token.
+        unavailable: Raised if a later call may succeed.
+        refused: Raised if the server rejects the caller's token.
     """
     details = str(error.details() or "no details")[:_MAX_DETAILS]
     if error.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):

@@ -1,4 +1,4 @@
-"""How often XLA has compiled in this process: after the warm-up it should be never."""
+"""Counts XLA compilations in this process; after the warm-up there should be none."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _COMPILED = "/jax/core/compile/backend_compile_duration"
 
 @functools.cache
 def _events() -> list[str]:
-    """JAX's compilation events, which come from whatever thread compiles."""
+    """JAX's compilation events, from whichever thread compiles."""
     events: list[str] = []
 
     def listen(event: str, duration_secs: float, **_details: str | int) -> None:

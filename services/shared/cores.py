@@ -1,4 +1,4 @@
-"""How much of the machine's processors this process may use."""
+"""The number of cores this process may use."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 
 def usable_cores(cgroup: Path = _CGROUP) -> float:
-    """Cores that the scheduler gives this process, at most the quota of its container.
+    """Cores available to this process, at most the CPU quota of its container.
 
     Args:
-        cgroup: Where the kernel shows the control group of this process, of version 2 or 1.
+        cgroup: Folder of this process's control group, version 2 or 1.
     """
     cores = float(len(os.sched_getaffinity(0)))
     with contextlib.suppress(OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Errors that a user can mend: the command line prints them as one line and exits with 2."""
+"""Errors that a user can fix: the command line prints them as one line and exits with 2."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class UserError(Exception):
 def user_errors(
     kinds: tuple[type[Exception], ...] = (ValueError,), *, prefix: str = ""
 ) -> Iterator[None]:
-    """Turn errors of a block into one that the user can mend, with the same message.
+    """Convert errors of a block to `UserError`, with the same message.
 
     Args:
-        kinds: Which.
-        prefix: Begins the message, as what the error is of.
+        kinds: The kinds to convert.
+        prefix: Start of the message.
 
     Raises:
-        UserError: one of them came.
+        UserError: one of them was raised.
     """
     try:
         yield
@@ -34,10 +34,10 @@ def user_errors(
 
 
 def quoted(name: str) -> str:
-    """A name that somebody else wrote, in quotes, and short enough for a message."""
+    """An untrusted name, quoted and shortened for a message."""
     return _SHORT.repr(name)
 
 
 def printable(text: str) -> str:
-    """Foreign text without what would steer a terminal."""
+    """Untrusted text without terminal control characters."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)

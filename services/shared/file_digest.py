@@ -1,4 +1,4 @@
-"""The digest of a file's content, whatever its size."""
+"""The digest of a file's content, for files of any size."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _BLOCK_BYTES = 2**20
 
 
 def file_sha256(file: Path) -> str:
-    """SHA-256 of a file's content, in hexadecimal; holds 1 MiB of it at a time.
+    """SHA-256 of a file's content, in hexadecimal; reads 1 MiB at a time.
 
     Raises:
         OSError: it cannot be read.

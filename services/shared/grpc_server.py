@@ -1,10 +1,10 @@
-"""One gRPC service on its addresses: limits, health and security alike for all our services.
+"""A gRPC server with limits, health and security, the same for all our services.
 
     connection ── TLS ──▶ call ── token ──▶ CallLimits ──▶ servicer, in the server's event loop
                                                               └ blocking work: `Workers`
 
-The number of connections is not bounded: gRPC for Python has no such limit. What one connection and
-all of them together can have under way is.
+The number of connections is unbounded, as gRPC for Python has no such limit. The calls in flight
+per connection and in total are bounded.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from services.shared.security.server import (
 )
 
 SHORTEST_PING_SECONDS = 5
-"""How often a client may ask whether the network is there; ours ask every 6 s during a call."""
+"""Shortest time between a client's keep-alive pings; ours ping every 6 s during a call."""
 
 DEAD_PEER_SECONDS = 20
-"""How long a client may be silent before its connection is closed: a machine that vanishes says
-nothing, and gRPC by itself looks after two hours."""
+"""How long a client may be silent before its connection is closed. A machine that vanishes sends
+nothing, and gRPC by default only checks after two hours."""
 
 _NEWS_SECONDS = 0.1
 _CLOSING_SECONDS = 0.5
@@ -48,14 +48,14 @@ _Result = TypeVar("_Result")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ListenAddress:
-    """Where a server listens, and who may come in.
+    """Where a server listens, and its security.
 
     Attributes:
         host: Interface to listen on.
         port: 0 picks a free one.
-        port_flag: The flag that changes it, named where the port is in use.
-        security: Encryption and tokens.
-        unix_socket: Path of a Unix socket to listen on, too; None for none.
+        port_flag: The flag that sets it, for the error if the port is in use.
+        security: TLS and tokens.
+        unix_socket: Path of a Unix socket to also listen on; None for none.
     """
 
     host: str
@@ -66,28 +66,28 @@ class ListenAddress:
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """As gRPC takes them; the port's is first."""
+        """The addresses for gRPC, the port's first."""
         first = format_address(self.host, self.port)
         return (first,) if self.unix_socket is None else (first, f"unix:{self.unix_socket}")
 
 
 Drain: TypeAlias = Callable[[float], Awaitable[None]]
-"""Has a service's calls end, within so many seconds."""
+"""Ends a service's calls within the given seconds."""
 
 
 class GrpcServer:
-    """One service with health.
+    """A service with health checks.
 
     Args:
-        name: Who listens, for errors: "the learner".
+        name: Name for errors, e.g. "the learner".
         service: Full name of its gRPC service, for health.
-        listen: Where, and who may come in.
-        limits: What it takes on.
-        add: Puts the service's methods, which have the threads, on a server; called in the event
-            loop. What it gives, if anything, ends the calls before the server stops.
-        threads: For what its methods must wait for.
-        parts: Further names of health.
-        options: Further channel arguments; they override those that are set here.
+        listen: Where to listen, and the security.
+        limits: Its limits.
+        add: Adds the service's methods, which get the threads, to a server; called in the event
+            loop. The result, if any, ends the calls before the server stops.
+        threads: Number of threads for blocking work.
+        parts: Further health names.
+        options: Further channel arguments, which override those set here.
         serves_at_once: Whether health says SERVING from `start` on.
 
     Raises:
@@ -110,7 +110,7 @@ class GrpcServer:
         check_exposure(listen.security, listen.host)
         self._name = name
         self._listen = listen
-        # Each port takes the first certificate of its credentials away: they cannot be shared.
+        # Each port consumes the first certificate of its credentials, so they cannot be shared.
         self._credentials = [server_credentials(listen.security) for _ in listen.addresses]
         self._health = Health([service, *parts])
         self._serves_at_once = serves_at_once
@@ -133,20 +133,20 @@ class GrpcServer:
         if security.token_file is not None:
             check = TokenCheck(security.token_file, revokes=security.missing_tokens_revoke)
             interceptors.insert(0, check)
-        # Of an argument that is given twice gRPC takes the first.
+        # gRPC takes the first value of an argument that is given twice.
         arguments = {**_arguments(limits), **dict(options)}
         server = grpc.aio.server(interceptors=interceptors, options=[*arguments.items()])
         self._health.add_to(server)
         return server, add(server, self._workers)
 
     def start(self) -> int:
-        """Listen. Where other machines may ask anything, the log says so.
+        """Listen. Logs a warning if other machines can call without credentials.
 
         Returns:
             The bound port.
 
         Raises:
-            UserError: an address is taken, or cannot be listened on.
+            UserError: an address is in use, or the server cannot listen on it.
         """
         port = self._loop.run(self._start())
         warn_of_exposure(self._listen.security, self._listen.host, name=self._name)
@@ -176,7 +176,7 @@ class GrpcServer:
             ) from error
 
     def set_serving(self, serving: bool, names: Iterable[str] | None = None) -> None:
-        """Have health say so, of some names or of all."""
+        """Set the health of some names, or of all."""
         self._loop.run(self._set_serving(serving, names))
 
     async def _set_serving(self, serving: bool, names: Iterable[str] | None) -> None:
@@ -185,7 +185,7 @@ class GrpcServer:
     def stop(self, grace_seconds: float = 2.0) -> None:
         """Let running calls finish, then stop; a second call does nothing.
 
-        Work that a method has begun is waited for, even where its caller is gone.
+        Waits for started work, even if its caller is gone.
         """
         if not self._loop.loop.is_closed():
             self._loop.run(self._stop(grace_seconds))
@@ -194,11 +194,11 @@ class GrpcServer:
 
     async def _stop(self, grace_seconds: float) -> None:
         self._health.set_serving(False)
-        # Watchers get the new status before calls are cut off.
+        # Watchers get the new status before calls are aborted.
         await asyncio.sleep(_NEWS_SECONDS)
         if self._drain is not None:
             await self._drain(grace_seconds)
-            # What may be left are health watchers, who never end by themselves.
+            # Only health watchers may be left, which never end by themselves.
             grace_seconds = _CLOSING_SECONDS
         await self._server.stop(grace_seconds)
 
@@ -212,33 +212,33 @@ def _arguments(limits: ServerLimits) -> dict[str, Any]:
         # Two servers must not share a port silently.
         "grpc.so_reuseport": 0,
         "grpc.http2.min_ping_interval_without_data_ms": 1000 * SHORTEST_PING_SECONDS,
-        # A question after half of the time, the answer within the rest.
+        # Ping after half of the time, and wait for the answer for the rest.
         "grpc.keepalive_time_ms": 500 * DEAD_PEER_SECONDS,
         "grpc.keepalive_timeout_ms": 500 * DEAD_PEER_SECONDS,
-        # Else gRPC gives a question a minute.
+        # By default, gRPC gives a ping one minute.
         "grpc.http2.ping_timeout_ms": 500 * DEAD_PEER_SECONDS,
     }
 
 
 class Workers:
-    """Threads for what a servicer's methods must wait for; all are there from the beginning.
+    """Threads for a servicer's blocking work, all created at the start.
 
     Args:
-        name: Of the threads.
-        count: How many; further work waits its turn.
+        name: Name of the threads.
+        count: Number of threads; further work waits.
     """
 
     def __init__(self, name: str, count: int) -> None:
         self._threads = futures.ThreadPoolExecutor(count, thread_name_prefix=name)
-        # The executor makes threads as work comes: by then there may be none to be had.
+        # The executor would create threads on demand, when there may be none left.
         everybody = threading.Barrier(count)
         for ready in [self._threads.submit(everybody.wait) for _ in range(count)]:
             ready.result()
 
     async def run(self, work: Callable[[], _Result]) -> _Result:
-        """Have it done by one of them."""
+        """Run work in one of the threads."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     def close(self) -> None:
-        """Wait for what they do, and let them go."""
+        """Wait for running work, then end the threads."""
         self._threads.shutdown()

@@ -1,7 +1,7 @@
-"""The standard gRPC health service (grpc.health.v1): who serves, and waiting for it.
+"""The standard gRPC health service (grpc.health.v1): server, checks, and waiting for SERVING.
 
-Every server of ours answers for the empty name (the process) and for its service's full name.
-NOT_SERVING until it can really work, and again as soon as it drains.
+Each of our servers answers for the empty name (the process) and for its service's full name:
+NOT_SERVING until it can work, and again once it drains.
 """
 
 from __future__ import annotations
@@ -37,31 +37,31 @@ _Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
 class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
-    """Health of a `grpc.aio.server`, to be asked and watched.
+    """Health of a `grpc.aio.server`, with checks and watches.
 
-    grpcio-health-checking's own servicer for asyncio forgets all who watch a service when one of
-    them leaves.
+    The asyncio servicer of grpcio-health-checking drops all watchers of a service when one of them
+    leaves.
 
     Args:
         services: Full names of the server's services, e.g. "rrl.teacher.v1.Teacher"; they and the
-            whole process begin as NOT_SERVING.
+            whole process start as NOT_SERVING.
     """
 
     def __init__(self, services: Iterable[str]) -> None:
         self._statuses = dict.fromkeys((WHOLE_PROCESS, *services), _STATUS[False])
-        # Who watches, oldest first.
+        # The watchers, oldest first.
         self._watchers: dict[_Watcher, None] = {}
 
     def add_to(self, server: grpc.aio.Server) -> None:
-        """Register on a server that is not started yet."""
+        """Register on a server that has not started yet."""
         health_pb2_grpc.add_HealthServicer_to_server(self, server)
 
     def set_serving(self, serving: bool, names: Iterable[str] | None = None) -> None:
         """Answer SERVING or NOT_SERVING from now on; in the event loop, once the server serves.
 
         Args:
-            serving: Which.
-            names: For these; None for every name there is.
+            serving: The new status.
+            names: Names to set; None for all names.
         """
         for name in [*self._statuses] if names is None else names:
             self._statuses[name] = _STATUS[serving]
@@ -71,19 +71,19 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
     async def Check(
         self, request: health_pb2.HealthCheckRequest, context: _Context
     ) -> health_pb2.HealthCheckResponse:
-        """What a service is now; NOT_FOUND for one that is not here."""
+        """The status of a service; NOT_FOUND for an unknown one."""
         status = self._statuses.get(request.service)
         if status is None:
             await context.abort(grpc.StatusCode.NOT_FOUND, "no such service here")
         return health_pb2.HealthCheckResponse(status=status)
 
     async def Watch(self, request: health_pb2.HealthCheckRequest, context: _Context) -> None:
-        """What a service is now, and whenever that changes."""
+        """The status of a service, now and whenever it changes."""
         if len(request.service) > _LONGEST_NAME:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "no service has such a name")
         watcher, reported = _Watcher(), None
         if len(self._watchers) >= _MOST_WATCHERS:
-            # The oldest makes room: watching needs no token, and must stay possible for all.
+            # Drop the oldest: watching needs no token, and must stay possible for all.
             oldest = next(iter(self._watchers))
             del self._watchers[oldest]
             oldest.is_dropped = True
@@ -105,9 +105,9 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
 
 
 async def _is_taken(context: _Context, answer: health_pb2.HealthCheckResponse) -> bool:
-    """Whether a caller reads its response in time."""
-    # Not asyncio.wait_for: a caller that leaves right after its response would stay, since Python
-    # before 3.12 swallows that cancellation.
+    """Whether the caller reads its response in time."""
+    # Not asyncio.wait_for: Python before 3.12 swallows the cancellation of a caller that leaves
+    # right after its response, which would then stay.
     writing = asyncio.ensure_future(context.write(answer))
     try:
         await asyncio.wait((writing,), timeout=_TAKEN_SECONDS)
@@ -120,7 +120,7 @@ async def _is_taken(context: _Context, answer: health_pb2.HealthCheckResponse) -
 
 
 class _Watcher:
-    """One call that watches."""
+    """One watching call."""
 
     def __init__(self) -> None:
         self.wake = asyncio.Event()
@@ -134,7 +134,7 @@ def is_serving(
     timeout_seconds: float,
     security: ClientSecurity | None = None,
 ) -> bool:
-    """Ask once; False when no answer comes in time or the answer is anything but SERVING."""
+    """Check once; False if no answer comes in time, or any answer but SERVING."""
     with make_channel(address, security) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         request = health_pb2.HealthCheckRequest(service=service)
@@ -149,11 +149,11 @@ def wait_until_serving(address: str, timeout_seconds: float, service: str = WHOL
     """Block until the server at `address` says SERVING.
 
     Raises:
-        UserError: It did not within `timeout_seconds`.
+        UserError: It is not serving within `timeout_seconds`.
     """
     end = time.monotonic() + timeout_seconds
     while (left := end - time.monotonic()) > 0:
-        # A fresh channel per question: no reconnect back-off stands between us and a new server.
+        # A new channel per check, so that no reconnect back-off delays finding a new server.
         if is_serving(address, service, timeout_seconds=min(left, _ONE_CHECK_SECONDS)):
             return
         time.sleep(min(_POLL_SECONDS, max(end - time.monotonic(), 0)))

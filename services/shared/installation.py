@@ -1,7 +1,7 @@
-"""How an environment gets the packages that a command lacks.
+"""Advice on how to install packages that a command lacks.
 
-No package index has this project, and pip alone cannot resolve the training side, so every advice
-starts from a checkout of the repository.
+This project is not on a package index, and pip alone cannot resolve the training side, so all
+advice starts from a checkout of the repository.
 """
 
 from __future__ import annotations
@@ -54,18 +54,18 @@ _SIDES: dict[str, Side] = {
     ),
     **dict.fromkeys(("mlflow", "trackio", "wandb"), "track"),
 }
-"""The packages that this one imports, by the smallest extra that brings them."""
+"""The packages that this project imports, by the smallest extra that contains them."""
 
 
 def advice_for(module: str, extra: Side) -> str | None:
-    """What to do when a module cannot be found.
+    """Advice for a module that cannot be found.
 
     Args:
-        module: Its name, with or without the modules that it stands in.
+        module: Its name, possibly dotted.
         extra: Which packages the command needs.
 
     Returns:
-        The advice; None where the set-up of this project does not bring the module.
+        The advice; None if the setup of this project does not contain the module.
     """
     side = _SIDES.get(module.partition(".")[0])
     if side is None:

@@ -1,4 +1,4 @@
-"""Locks on files, which the system frees when the process that holds one ends, however it does."""
+"""File locks, which the system releases when the holding process ends, however it ends."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pathlib import Path
 from services.shared.errors import UserError
 
 LEARNER_LOCK = ".learner.lock"
-"""Held in a run's folder by its learner: two learners would write one run."""
+"""Held in a run's folder by its learner, so that no two learners write to one run."""
 
 REPLAY_LOCK = ".replay.lock"
-"""Held in a shard's folder by its replay server: two would write one shard's checkpoints."""
+"""Held in a shard's folder by its replay server, so that no two write one shard's checkpoints."""
 
 LAUNCHER_LOCK = ".launcher.lock"
 """Held in a run's folder by `rrl train`."""
@@ -30,8 +30,8 @@ def locked(file: Path, *, wait_seconds: float = 0.0) -> Iterator[None]:
     """Hold a file's lock.
 
     Args:
-        file: Made if absent, in a folder that exists; its content does not matter.
-        wait_seconds: How long to wait for a holder to let go.
+        file: Created if missing, in an existing folder; its content does not matter.
+        wait_seconds: How long to wait for another holder.
 
     Raises:
         UserError: another process holds it.
@@ -52,7 +52,7 @@ def locked(file: Path, *, wait_seconds: float = 0.0) -> Iterator[None]:
 
 
 def wait_until_free(file: Path, *, timeout_seconds: float) -> bool:
-    """Wait for a lock's holder to let go; returns whether it did."""
+    """Wait until a lock is free; returns whether it is."""
     end = time.monotonic() + timeout_seconds
     while is_locked(file):
         if time.monotonic() >= end:

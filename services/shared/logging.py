@@ -1,8 +1,7 @@
 """Log lines on stderr, each with the time and the role that wrote it.
 
-Plain text for people, one line each: Launchpad's children write into pipes and files, containers
-into a log collector. JSON for collectors: one object a line, `--log-format json` or
-RRL_LOG_FORMAT=json. stdout is kept for results.
+Plain text by default, one line each, for terminals and files. JSON for log collectors, one object
+per line, with `--log-format json` or RRL_LOG_FORMAT=json. stdout is reserved for results.
 """
 
 from __future__ import annotations
@@ -21,24 +20,24 @@ from typing import Literal, TypeAlias, cast
 from services.shared.errors import UserError
 
 LogFormat: TypeAlias = Literal["text", "json"]
-"""What log lines look like."""
+"""Format of log lines."""
 
 FORMAT_VARIABLE = "RRL_LOG_FORMAT"
-"""Environment variable that says so where no flag does."""
+"""Environment variable with the format, if no flag sets it."""
 
 RUN_NAME_VARIABLE = "RRL_RUN_NAME"
-"""Environment variable that names the run where no flag does."""
+"""Environment variable with the run's name, if no flag sets it."""
 
 _FORMATS = ("text", "json")
 
 
 class Occasionally:
-    """Whether it is time to do again what is to be done rarely, as a log line about each failure.
+    """Rate limit, e.g. for log lines about repeated failures.
 
     Args:
         seconds: Least time between two.
         at_once: Whether the first is due at once, or after `seconds`.
-        clock: Seconds.
+        clock: Returns seconds.
     """
 
     def __init__(
@@ -58,14 +57,14 @@ class Occasionally:
 
 
 class JsonFormatter(logging.Formatter):
-    """Makes each record one line: a JSON object in ASCII, whatever the message holds.
+    """Formats each record as one line, a JSON object in ASCII, whatever the message contains.
 
-    Fields: time (UTC, ISO 8601), level, role, run (null where there is none), logger, message, and
-    exception, a traceback, where there is one.
+    Fields: time (UTC, ISO 8601), level, role, run (null if none), logger, message, and exception, a
+        traceback, if there is one.
 
     Args:
         role: Name of the role, e.g. "actor-1".
-        run: Name of its run; None where it serves none.
+        run: Name of its run; None if it has none.
     """
 
     def __init__(self, role: str, run: str | None) -> None:
@@ -74,7 +73,7 @@ class JsonFormatter(logging.Formatter):
         self._run = run
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record as one line, without its end."""
+        """The record as one line, without the newline."""
         created = datetime.datetime.fromtimestamp(record.created, datetime.timezone.utc)
         line = {
             "time": created.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
@@ -93,7 +92,7 @@ def _message(record: logging.LogRecord) -> str:
     try:
         return record.getMessage()
     except Exception as error:
-        # A library's mistake in a log call is not to cost the line.
+        # A faulty log call of a library must not lose the line.
         return f"{record.msg!s} {record.args!r} ({type(error).__name__} in this log call)"
 
 
@@ -106,20 +105,19 @@ def setup_logging(
 ) -> logging.Logger:
     """Send this process's log lines to stderr.
 
-    In JSON, warnings and uncaught exceptions become such lines, too.
+    With JSON, warnings and uncaught exceptions become JSON lines, too.
 
     Args:
         role: Name of the role, e.g. "teacher" or "actor-1".
-        level: Lowest level of our own lines; libraries speak from WARNING on.
-        run: Name of the role's run, for JSON; None where it has none.
-        log_format: What lines look like; None asks RRL_LOG_FORMAT, and takes text where that is
-            not set.
+        level: Lowest level of our own lines; libraries log from WARNING on.
+        run: Name of the role's run, for JSON; None if it has none.
+        log_format: Format of lines; None for $RRL_LOG_FORMAT, else text.
 
     Returns:
-        The logger of our own packages.
+        The logger of our packages.
 
     Raises:
-        UserError: RRL_LOG_FORMAT is no format.
+        UserError: RRL_LOG_FORMAT is invalid.
     """
     is_json = (log_format or format_of_environment()) == "json"
     handler = logging.StreamHandler(sys.stderr)
@@ -135,10 +133,10 @@ def setup_logging(
 
 
 def format_of_environment() -> LogFormat:
-    """What RRL_LOG_FORMAT says, else text.
+    """The format in RRL_LOG_FORMAT, else text.
 
     Raises:
-        UserError: it says something else.
+        UserError: it is invalid.
     """
     value = os.environ.get(FORMAT_VARIABLE) or "text"
     if value not in _FORMATS:
@@ -152,7 +150,7 @@ def logs_json() -> bool:
 
 
 def announce(text: str) -> None:
-    """Say on stdout that a role is ready; where log lines are JSON, as one of them instead."""
+    """Print that a role is ready on stdout, or as a log line if these are JSON."""
     if logs_json():
         logging.getLogger(__name__).info("%s", text)
     else:
@@ -160,14 +158,14 @@ def announce(text: str) -> None:
 
 
 def complain(text: str, *, role: str | None) -> None:
-    """Say on stderr why a command ends; where a role's log lines are JSON, as one of them.
+    """Print why a command fails on stderr; as a log line if a role's are JSON.
 
     Args:
         text: One line or a few.
-        role: Of this process; None where it is none's.
+        role: Role of this process; None if it is not a role.
     """
     if role is not None and not logs_json() and os.environ.get(FORMAT_VARIABLE) == "json":
-        # It ends before it came to set logging up.
+        # The process fails before it set up logging.
         setup_logging(role, run=os.environ.get(RUN_NAME_VARIABLE))
     if role is not None and logs_json():
         logging.getLogger(__name__).error("%s", text)
@@ -176,7 +174,7 @@ def complain(text: str, *, role: str | None) -> None:
 
 
 def _text_formatter(role: str) -> logging.Formatter:
-    # A role's name is text, not a format: a percent sign in it must stay one.
+    # Escape percent signs: a role's name is not a format.
     name = role.replace("%", "%%")
     return logging.Formatter(f"%(asctime)s %(levelname)s {name}: %(message)s", "%Y-%m-%d %H:%M:%S")
 
@@ -190,7 +188,7 @@ def _log_uncaught(
 
 
 def _log_uncaught_in_thread(raised: threading.ExceptHookArgs) -> None:
-    # The interpreter has freed the exception where it is shutting down.
+    # At shutdown, the interpreter may have freed the exception.
     error = raised.exc_value if raised.exc_value is not None else raised.exc_type()
     logging.getLogger(__name__).error(
         "a thread (%s) ended by %s: %s",

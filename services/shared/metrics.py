@@ -1,7 +1,7 @@
-"""Prometheus metrics over HTTP, on a port of their own.
+"""Prometheus metrics over HTTP, on their own port.
 
-A registry is made per service and handed on: two services in one process (as in tests) must not
-share counters. Names are `rrl_<role>_<what>_<unit>`; counters count since their process began.
+Each service has its own registry, so that two services in one process (as in tests) do not share
+counters. Names are `rrl_<role>_<what>_<unit>`; counters start with the process.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from rrl_client.addresses import Address
 from services.shared.addresses import check_port_is_free
 
 Labels: TypeAlias = str | tuple[str, ...]
-"""A label, or several; or their values."""
+"""One or several labels, or their values."""
 
 _PAGE_THREADS = 2
 _MOST_CONNECTIONS = 64
-"""Further ones wait until one of these ends."""
+"""Most connections at once; further ones wait."""
 _IDLE_SECONDS = 5
 _MOST_REQUEST_BYTES = 2**14
 
 
 def make_registry(role: str, run: str | None) -> CollectorRegistry:
-    """A registry for one role: its process's metrics, and `rrl_<role>_info` that names the run.
+    """A role's registry: its process's metrics, and `rrl_<role>_info`, which names the run.
 
     Args:
         role: Kind of role, as in the names of its metrics, e.g. "actor".
-        run: Name of its run, "" on the page where none was given.
+        run: Name of its run; None shows "" on the page.
     """
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
@@ -48,15 +48,15 @@ def make_registry(role: str, run: str | None) -> CollectorRegistry:
 def serving_metrics(
     registry: CollectorRegistry, *, host: str, port: int | None
 ) -> Iterator[Address | None]:
-    """Serve a registry within the context; yields the page's address.
+    """Serve a registry until the block ends; yields the page's address.
 
     Args:
-        registry: What is served.
+        registry: The registry to serve.
         host: Address to listen on.
-        port: TCP port; None serves nothing.
+        port: TCP port; None serves no page.
 
     Raises:
-        UserError: The port is taken or the host is not ours.
+        UserError: The port is in use, or the host is not this machine.
     """
     server = MetricsServer(registry, host=host, port=port) if port is not None else None
     try:
@@ -67,22 +67,22 @@ def serving_metrics(
 
 
 def gauge(name: str, text: str, value: float | None) -> Metric:
-    """A number that may fall; not on the page while it is None."""
+    """A gauge; left out of the page while it is None."""
     return gauges(name, text, (), {} if value is None else {(): value})
 
 
 def gauges(name: str, text: str, labels: Labels, values: Mapping[Any, float]) -> Metric:
-    """Numbers that may fall, by the value of a label or by the values of several."""
+    """Gauges by the value of a label, or of several."""
     return _filled(GaugeMetricFamily(name, text, labels=_several(labels)), values)
 
 
 def counter(name: str, text: str, value: float) -> Metric:
-    """A number that only rises; its name on the page ends in `_total`."""
+    """A counter; its name on the page ends in `_total`."""
     return counters(name, text, (), {(): value})
 
 
 def counters(name: str, text: str, labels: Labels, values: Mapping[Any, float]) -> Metric:
-    """Numbers that only rise, by the value of a label or by the values of several."""
+    """Counters by the value of a label, or of several."""
     return _filled(CounterMetricFamily(name, text, labels=_several(labels)), values)
 
 
@@ -97,10 +97,10 @@ def _several(labels: Labels) -> tuple[str, ...]:
 
 
 class CumulativeIncrease:
-    """The sum of all increases of a number that may fall.
+    """The sum of all increases of a number that may also decrease.
 
-    A run that goes back to a checkpoint has its clocks go back. Prometheus takes a counter that
-    falls for one that restarted from 0, and would count the whole number as an increase.
+    A run that restores a checkpoint sets its clocks back. Prometheus would treat the decreased
+    counter as reset to 0 and count its whole value as an increase.
     """
 
     def __init__(self) -> None:
@@ -108,22 +108,22 @@ class CumulativeIncrease:
         self.total = 0.0
 
     def observe(self, value: float) -> float:
-        """Add a value's increase over the one before; the first is the base. Returns the total."""
+        """Add the increase over the previous value, the first being the base; returns the total."""
         if self._last is not None and value > self._last:
             self.total += value - self._last
         self._last = value
         return self.total
 
     def rebase(self, value: float) -> None:
-        """Set a new base, which counts as no increase."""
+        """Set a new base, without an increase."""
         self._last = value
 
 
 class MetricsServer:
     """Serves one registry at http://host:port/metrics until closed.
 
-    Connections that say nothing take neither threads nor, for long, descriptors: the page is the
-    least of what a role does.
+    Silent connections take no threads, and descriptors only briefly: the page is a role's least
+    important task.
     """
 
     def __init__(
@@ -132,16 +132,16 @@ class MetricsServer:
         """Start serving.
 
         Args:
-            registry: What is served.
-            host: Address to listen on; loopback unless others are meant to read.
-            port: TCP port; 0 takes a free one.
+            registry: The registry to serve.
+            host: Address to listen on; loopback unless other machines should read the page.
+            port: TCP port; 0 picks a free one.
 
         Raises:
-            UserError: The port is taken or the host is not ours.
+            UserError: The port is in use, or the host is not this machine.
         """
         check_port_is_free(host, port, purpose="the metrics page", flag="--metrics-port")
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        # "::" is every address, of the older kind, too.
+        # "::" stands for every address, IPv4 as well.
         is_both = host == "::" and socket.has_dualstack_ipv6()
         listener = socket.create_server((host, port), family=family, dualstack_ipv6=is_both)
         self.port: int = listener.getsockname()[1]
@@ -154,9 +154,9 @@ class MetricsServer:
             connection_limit=_MOST_CONNECTIONS,
             channel_timeout=_IDLE_SECONDS,
             cleanup_interval=1,
-            # `select` breaks down where a process has a thousand descriptors.
+            # `select` fails in a process with a thousand descriptors.
             asyncore_use_poll=True,
-            # No request to this page has a body.
+            # Requests to this page have no body.
             max_request_header_size=_MOST_REQUEST_BYTES,
             max_request_body_size=_MOST_REQUEST_BYTES,
         )
@@ -168,8 +168,8 @@ class MetricsServer:
         left: dict[int, Any] = {}
 
         def forget() -> None:
-            # A loop without sockets ends. They are closed after it, and after the threads that
-            # answer: any of these may still write to the loop's own pipe.
+            # A loop without sockets ends. Close them after it and after the answering threads,
+            # which may still write to the loop's pipe.
             left.update(self._sockets)
             self._sockets.clear()
 

@@ -3,8 +3,8 @@
     FOLDER/00000007/            complete, and on disk
     FOLDER/.writing-00000008/   being written, or left by a process that was killed
 
-A folder is written under a temporary name, flushed to disk and renamed: a kill or a power loss at
-any moment leaves the folders from before.
+A folder is written under a temporary name, flushed to disk and renamed, so that a crash or a power
+loss leaves earlier folders intact.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _NAME = re.compile(r"[0-9]{8,}")
 
 
 class NumberedFolders:
-    """The numbered folders below one folder; everything else there is left alone.
+    """The numbered folders in one folder; other content is left alone.
 
     Args:
-        folder: Made with the first numbered folder.
+        folder: Created with the first numbered folder.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -37,19 +37,19 @@ class NumberedFolders:
         return sorted((int(name) for name in names if _NAME.fullmatch(name)), reverse=True)
 
     def path(self, number: int) -> Path:
-        """Where the folder of a number is, or would be."""
+        """The path of a number's folder, whether it exists or not."""
         return self.folder / f"{number:08d}"
 
     @contextlib.contextmanager
     def writing(self, number: int) -> Iterator[Path]:
-        """Write the folder of a number; replaces one of that number.
+        """Write or replace the folder of a number.
 
         Yields:
-            An absolute path at which to make the folder. It gets its name when the block ends, and
-            is removed where the block fails: on a full disk, others need its space.
+            An absolute path at which to create the folder. It is renamed when the block ends, and
+            removed if the block fails, as others may need the space on a full disk.
 
         Raises:
-            OSError: no space, no permission; complete folders stay, save one of that number.
+            OSError: no space, no permission; complete folders stay, except one of that number.
         """
         make_folders(self.folder)
         for leftover in self.folder.glob(f"{TEMPORARY_PREFIX}*"):

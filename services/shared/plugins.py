@@ -1,4 +1,4 @@
-"""Which code of other packages this process may import: what the environment's variable names."""
+"""Allows code of other packages that an environment variable names."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from rrl_agents import plugins
 
 
 def allow_variable() -> None:
-    """Let the names in RRL_PLUGINS, separated by commas, be imported."""
+    """Allow imports of the names in RRL_PLUGINS, separated by commas."""
     plugins.allow(*os.environ.get(plugins.VARIABLE, "").split(","))

@@ -1,4 +1,4 @@
-"""`RUN/config.json`: the resolved experiment of a run, written once, read by all who need it."""
+"""`RUN/config.json`: the resolved experiment of a run, written once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def read_config(run: Path) -> dict[str, Any]:
     """The experiment of a run.
 
     Raises:
-        UserError: the folder is not a run's, or its config is not as it was written.
+        UserError: the folder is not a run's, or its config has changed since it was written.
     """
     path = run / CONFIG_FILE
     if not path.exists():
@@ -34,7 +34,7 @@ def read_config(run: Path) -> dict[str, Any]:
 
 
 def write_config(run: Path, config: Mapping[str, Any]) -> None:
-    """Write the experiment into a run's folder, whole or not at all.
+    """Write the experiment to a run's folder, atomically.
 
     Raises:
         OSError: no space, no permission.

@@ -1,4 +1,4 @@
-"""URLs in what is published: the command line of a run, its configuration."""
+"""Removes secrets from URLs in published texts: the command line of a run, its configuration."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ _QUERY = re.compile(r"(://[^?#\s]*)[?#]\S*")
 
 
 def without_credentials(text: str) -> str:
-    """A text whose URLs have lost what may be secret: user, password, query and fragment.
+    """A text without the secrets of its URLs: user, password, query and fragment.
 
-    What follows a query without a space goes with it, as other teachers of an ensemble.
+    Text that follows a query without a space is removed with it, e.g. other teachers of an
+    ensemble.
     """
     return _QUERY.sub(r"\1", _USER.sub("", text))

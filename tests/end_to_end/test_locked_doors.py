@@ -162,7 +162,7 @@ def test_a_run_behind_tls_and_tokens_trains_and_lets_no_stranger_in(
     other.write_text(TOKEN[::-1])
     commands.start("stranger", *actor, *peers[:-1], f"--peers.token-file={other}", "--index=1")
     assert commands.wait("stranger") == 2, commands.output("stranger")
-    assert "this service wants a bearer token" in commands.output("stranger")
+    assert "this service requires a valid bearer token" in commands.output("stranger")
 
     # Nothing is played before this one comes.
     commands.start("actor", *actor, *peers)

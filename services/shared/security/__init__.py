@@ -1,8 +1,8 @@
-"""Who may ask a gRPC service of ours: TLS, client certificates and bearer tokens.
+"""Security of our gRPC services: TLS, client certificates and bearer tokens.
 
-    server.py         SecurityConfig: what a service asks for
+    server.py         SecurityConfig: what a service requires
     interceptors.py   refuses calls without a valid token
 
-What a client trusts and shows is `rrl_client.security`; both read their files by
-`rrl_client.credentials`, again whenever one changes.
+The client's side is `rrl_client.security`; both read their files with `rrl_client.credentials`, and
+reread them when they change.
 """

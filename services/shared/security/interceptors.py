@@ -1,10 +1,10 @@
-"""Refusing calls that carry no valid token.
+"""Refuses calls without a valid token.
 
     call ── TokenCheck ──▶ servicer
                 └ UNAUTHENTICATED: no token, or not one of ours
 
 Health (grpc.health.v1) needs no token, so that probes carry no secret; everything else does,
-reflection included. A stream that is open was let in when it began and stays until it ends.
+including reflection. A stream is checked when it opens and then stays until it ends.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from services.shared.call_limits import HEALTH_PREFIX
 from services.shared.errors import user_errors
 
 _REFUSED = (
-    "this service wants a bearer token and got none that is valid; send the metadata "
+    "this service requires a valid bearer token; send the metadata "
     "'authorization: Bearer TOKEN' (our client: token or token_file)"
 )
 
@@ -31,16 +31,16 @@ _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 
 class TokenCheck(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
-    """Lets calls through that carry one of the tokens in a file; for `grpc.aio.server`."""
+    """Admits calls that carry one of the tokens in a file; for `grpc.aio.server`."""
 
     def __init__(self, token_file: Path, *, revokes: bool = False) -> None:
-        """Read the tokens; the file is read again when it changes.
+        """Read the tokens; the file is reread when it changes.
 
         Args:
             token_file: One token per line, each at least 16 characters. Replace it by renaming a
                 complete new file onto it.
-            revokes: Whether all callers are refused while the file is missing or holds no usable
-                tokens, instead of those whose tokens stood there last.
+            revokes: Whether to refuse all callers while the file is missing or holds no usable
+                tokens, instead of still accepting the last tokens.
 
         Raises:
             UserError: The file is missing or holds no usable tokens.
@@ -51,7 +51,7 @@ class TokenCheck(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
                 lambda: tuple(map(_digest, read_tokens(token_file))),
                 otherwise=(lambda: ()) if revokes else None,
             )
-        # On the wire all kinds of methods are alike; this kind refuses before any message is read.
+        # On the wire all kinds of methods are alike; this one refuses before reading any message.
         self._refusal = grpc.stream_stream_rpc_method_handler(_refuse)
 
     async def intercept_service(
@@ -73,7 +73,8 @@ class TokenCheck(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
             return False
         scheme, _, token = str(shown[0]).partition(" ")
         presented = _digest(token.strip())
-        # All are compared, and digests have one length: the time taken says nothing about a token.
+        # All digests are compared, and have the same length, so the time reveals nothing about a
+        # token.
         matches = [hmac.compare_digest(presented, digest) for digest in self._digests.current()]
         return scheme.lower() == "bearer" and any(matches)
 

@@ -1,11 +1,11 @@
-"""Who may ask a service: TLS, client certificates (mTLS) and bearer tokens, as configured.
+"""The security of a server: TLS, client certificates (mTLS) and bearer tokens.
 
     connection ── TLS handshake ──▶ call ── interceptors ──▶ servicer
                       │                          └ UNAUTHENTICATED: no token, or not one of ours
                       └ refused: no certificate of the client authority (mTLS)
 
-Certificates and tokens may be replaced while the service runs: the next connection sees new
-certificates, the next call new tokens.
+Certificates and tokens can be replaced while the service runs: new connections use new
+certificates, new calls new tokens.
 """
 
 from __future__ import annotations
@@ -30,16 +30,17 @@ _LOG = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SecurityConfig:
-    """How a service guards itself; with nothing set, by its address alone.
+    """TLS and tokens of a service; by default only its address protects it.
 
     Attributes:
-        certificate: PEM chain of the server, its own certificate first; turns TLS on.
-        private_key: PEM key of the certificate, without a passphrase.
-        client_ca: PEM certificates of authorities; clients must then show a certificate that one
-            of them signed (mTLS).
-        token_file: Bearer tokens, one per line, any of which lets a call in.
-        missing_tokens_revoke: Whether a token file that is deleted or emptied refuses all callers;
-            else the tokens that stood there last are good until others do.
+        certificate: PEM file with the server's certificate chain, its own certificate first;
+            enables TLS.
+        private_key: PEM file with the key of the certificate, without a passphrase.
+        client_ca: PEM file with certificate authorities; clients must then present a certificate
+            signed by one of them (mTLS).
+        token_file: File with bearer tokens, one per line; calls must carry one of them.
+        missing_tokens_revoke: Whether deleting or emptying the token file refuses all callers;
+            otherwise its last tokens stay valid until there are new ones.
     """
 
     certificate: Path | None = None
@@ -49,7 +50,7 @@ class SecurityConfig:
     missing_tokens_revoke: bool = False
 
     def __post_init__(self) -> None:
-        """Check that what belongs together is there."""
+        """Check that the settings are complete."""
         if (self.certificate is None) != (self.private_key is None):
             missing = "certificate" if self.certificate is None else "private_key"
             raise ValueError(f"{missing} is not set; TLS needs both certificate and private_key")
@@ -71,11 +72,11 @@ def check_exposure(config: SecurityConfig, host: str) -> None:
     """Refuse to let tokens travel unencrypted over a network.
 
     Args:
-        config: How the service guards itself.
+        config: The service's security.
         host: Where it listens: a name, an address, or "unix:PATH".
 
     Raises:
-        UserError: Tokens are asked for, there is no TLS, and `host` is not this machine alone.
+        UserError: Tokens are required without TLS, and `host` is open to other machines.
     """
     if config.token_file is None or config.uses_tls or _stays_here(host):
         return
@@ -86,14 +87,14 @@ def check_exposure(config: SecurityConfig, host: str) -> None:
 
 
 def warn_of_exposure(config: SecurityConfig, host: str, *, name: str) -> None:
-    """Log what a service that other machines reach does not ask for; call it once, at the start.
+    """Warn if a service open to other machines lacks TLS or authentication; call it once.
 
-    Client certificates tell callers apart as tokens do: where they are asked for, none is missed.
+    Client certificates authenticate callers as tokens do.
 
     Args:
-        config: How the service guards itself.
+        config: The service's security.
         host: Where it listens: a name, an address, or "unix:PATH".
-        name: Who listens: "the learner".
+        name: Name of the service, e.g. "the learner".
     """
     lacks, settings = [], []
     if not config.uses_tls:
@@ -118,13 +119,13 @@ def _stays_here(host: str) -> bool:
 
 
 def server_credentials(config: SecurityConfig) -> grpc.ServerCredentials | None:
-    """What to give `add_secure_port`.
+    """The credentials for `add_secure_port`.
 
-    New connections see replaced certificate files; one that does not fit its key is passed over
-    with a warning in the log, so the order of writing does not matter.
+    New connections use replaced certificate files. A certificate that does not fit its key is
+    ignored with a warning, so the order of writing does not matter.
 
     Returns:
-        The credentials; None where the service is to listen without TLS.
+        The credentials; None without TLS.
 
     Raises:
         UserError: A file is missing or not PEM, or the key is not the certificate's.
@@ -137,7 +138,7 @@ def server_credentials(config: SecurityConfig) -> grpc.ServerCredentials | None:
     def read() -> Callable[[], grpc.ServerCertificateConfiguration]:
         chain, key = read_key_pair(*paths)
         client_ca = None if authorities is None else read_authorities(authorities)
-        # A fresh one each time: gRPC takes it away.
+        # A new one each time, because gRPC consumes it.
         return lambda: grpc.ssl_server_certificate_configuration([(key, chain)], client_ca)
 
     with user_errors():
