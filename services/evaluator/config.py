@@ -13,20 +13,20 @@ from rrl_client import ClientSecurity
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvaluationProtocol:
-    """How students and teachers are scored.
+    """The protocol of evaluations.
 
     Attributes:
         episodes: Episodes of each evaluation during the run.
-        final_episodes: Episodes of the last one, which the run's result is read from.
-        teacher_episodes: Episodes of the teacher, where its card has no score.
-        epsilon: Probability of a random action; 0.001 is Dopamine's.
-        num_envs: Environments stepped together; each plays its share of the episodes to the end,
-            so that short episodes are not counted more often than long ones.
-        max_share: Share of the machine's cores that an evaluation takes while the run has other
-            things to do, above 0; 1 for no bound. One that the run waits for is never slowed.
-        first_seed: Seed of the first episode of every evaluation, the next one's is one more: all
-            of them play the same episodes, the teacher too, and compare one by one. None draws
-            seeds for each evaluation.
+        final_episodes: Episodes of the final evaluation, which gives the run's result.
+        teacher_episodes: Episodes for the teacher, if its card has no score.
+        epsilon: Probability of a random action; 0.001 as in Dopamine.
+        num_envs: Environments stepped in parallel; each plays its share of the episodes to the end,
+            so that short episodes do not count more often than long ones.
+        max_share: Share of the machine's cores that an evaluation may use while the run is busy,
+            above 0; 1 for no limit. An evaluation that the run waits for is never slowed.
+        first_seed: Seed of the first episode of every evaluation; each further episode adds 1. All
+            evaluations, including the teacher's, then play the same episodes, which can be compared
+            one by one. None draws new seeds for each evaluation.
     """
 
     episodes: int = 10
@@ -38,7 +38,7 @@ class EvaluationProtocol:
     first_seed: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse numbers that no evaluation can have."""
+        """Refuse numbers out of range."""
         check_ranges(self, "episodes", "final_episodes", "teacher_episodes", "num_envs", least=1)
         check_ranges(self, "epsilon", least=0, most=1)
         check_ranges(self, "max_share", above=0, most=1)
@@ -50,17 +50,17 @@ class EvaluatorConfig:
     """One evaluator: its environments, its peers, its outputs.
 
     Attributes:
-        environment: What is played; never the environments that training data comes from.
+        environment: The environment, in instances separate from those of training.
         network: The student's architecture.
         protocol: Episodes and exploration.
         seed: Seed of the run.
         learner_address: "host:port" of the learner.
-        teacher_address: Of the teacher service, as `TeacherClient` takes it; None where the
+        teacher_address: Address of the teacher service, as for `TeacherClient`; None if the
             teacher's return is known.
-        peers: What to trust and show at the learner; None for plaintext without a token.
-        teacher_peers: What to trust and show at the teacher; likewise.
+        peers: TLS and credentials for the learner; None for plaintext without a token.
+        teacher_peers: TLS and credentials for the teacher; likewise.
         video: GIF of the final student's first episode; None for none.
-        poll_seconds: Time between two requests for weights due.
+        poll_seconds: Time between requests for weights to evaluate.
     """
 
     environment: EnvironmentConfig

@@ -1,7 +1,7 @@
-"""Whole episodes on N environments, a fixed number on each.
+"""Plays whole episodes on N environments, a fixed number on each.
 
-Counting the first episodes to finish would favour short ones; here every environment plays its
-share to the end, however long that takes.
+Counting the first episodes to finish would favour short ones, so every environment plays its share
+to the end.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ ActionValues = Callable[[NDArray[Any]], NDArray[np.float32]]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PlayedEpisodes:
-    """What came out.
+    """The result of episodes.
 
     Attributes:
         returns: Undiscounted, unclipped return of each episode.
-        steps: Agent steps of each.
-        metrics: What else the environment judges episodes by: name -> mean over each one's steps.
-        first_episode_frames: [*frame] each, newest frame of every step of environment 0's first
+        steps: Agent steps in each episode.
+        metrics: Further metrics of the environment: name -> mean over each episode's steps.
+        first_episode_frames: The newest frame, [*frame], of every step of environment 0's first
             episode.
     """
 
@@ -40,7 +40,7 @@ class PlayedEpisodes:
 
 
 class _Episode(NamedTuple):
-    """One that is finished: its return, steps and metrics."""
+    """A finished episode: its return, steps and metrics."""
 
     score: float
     steps: int
@@ -48,7 +48,7 @@ class _Episode(NamedTuple):
 
 
 def shares(episodes: int, num_envs: int) -> NDArray[np.int64]:
-    """Episodes of each environment, int64 [N], as even as can be; they sum to `episodes`."""
+    """Episodes of each environment, int64 [N], as even as possible; they sum to `episodes`."""
     return np.asarray([episodes // num_envs + (i < episodes % num_envs) for i in range(num_envs)])
 
 
@@ -68,18 +68,18 @@ def play_episodes(
 
     Args:
         environment: N environments.
-        action_values: What to act on.
-        episodes: Number of episodes in all.
+        action_values: Action values of states.
+        episodes: Total number of episodes.
         epsilon: Probability of a uniformly random action.
-        seed: Of the episodes and of the random actions.
-        should_stop: Looked at before every step.
+        seed: Seed of the episodes and of the random actions.
+        should_stop: Called before every step.
         on_steps: Called with the agent steps of each step of the N environments.
-        on_episode: Called for each episode that ends, one beyond its environment's share too.
+        on_episode: Called when an episode ends, even one beyond its environment's share.
         on_share: Called with the index of each environment that has played its share, or has none:
-            it need not be stepped any more.
+            it need not be stepped any further.
 
     Returns:
-        The episodes, environment by environment; None when stopped before the end.
+        The episodes, environment by environment; None if stopped before the end.
     """
     num_envs, num_actions = environment.num_envs, environment.spec.num_actions
     left = shares(episodes, num_envs)
@@ -90,7 +90,8 @@ def play_episodes(
     running_return, running_steps = np.zeros(num_envs), np.zeros(num_envs, np.int64)
     finished: list[list[_Episode]] = [[] for _ in range(num_envs)]
     sums: dict[str, NDArray[np.float64]] = {}
-    # Copies: a view would keep the whole batch of observations alive, gigabytes over an episode.
+    # Copies, because a view would keep the whole batch of observations alive, gigabytes over an
+    # episode.
     frames = [environment.spec.newest_frames(observations[0]).copy()]
     while left.any():
         if should_stop():
@@ -103,7 +104,7 @@ def play_episodes(
         )
         step = environment.step(actions)
         observations = step.observation
-        # The call after an end only resets: no reward, no step.
+        # The call after an end only resets: it has no reward and is no step.
         running_return += step.reward * ~step.episode_start
         running_steps += ~step.episode_start
         for name, values in step.metrics.items():
@@ -132,7 +133,7 @@ def play_episodes(
 
 
 def joined(parts: Sequence[PlayedEpisodes]) -> PlayedEpisodes:
-    """Episodes played one after the other as one; the first part's frames."""
+    """Joins parts that were played one after the other; keeps the first part's frames."""
     first, *_ = parts
     return PlayedEpisodes(
         returns=tuple(score for part in parts for score in part.returns),

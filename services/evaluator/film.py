@@ -1,7 +1,7 @@
-"""Episodes as a film, MP4 or GIF: agents side by side, each under its name and its return so far.
+"""Films episodes as MP4 or GIF: agents side by side, each under its name and its return so far.
 
-An environment that draws itself is shown so, others by the frame that is observed. Pictures are
-encoded as they come: a film needs no memory for its length, a GIF a byte per pixel.
+Shows what an environment renders, or the observed frame if it does not render. Pictures are encoded
+one by one: memory does not grow with the length of an MP4; a GIF takes a byte per pixel.
 """
 
 from __future__ import annotations
@@ -23,33 +23,33 @@ from services.evaluator.video import as_picture
 from services.shared.errors import UserError
 
 SUFFIXES = (".mp4", ".gif")
-"""What a film may be, by the ending of its name."""
+"""The supported suffixes of a film's name."""
 
 FRAMES_PER_SECOND = 15.0
-"""Where an environment does not say: Atari's 60 Hz over 4 frames a step."""
+"""Default speed: Atari's 60 Hz with 4 frames per step."""
 
 _SHORTEST_SIDE = 240
-"""Pixels that small pictures are enlarged to, by whole factors."""
+"""Small pictures are enlarged to at least this side, in pixels, by whole factors."""
 _CAPTION_HEIGHT = 18
 _GAP = 6
 _MOST_FRAMES_PER_SECOND = 30.0
-"""Encoding takes longer than play: of faster environments only some pictures are shown."""
+"""Encoding is slower than play, so faster environments show only some pictures."""
 
 
 class FilmedPlayer:
     """One agent in one environment, shown step by step.
 
     Args:
-        name: Of the agent, for the caption.
-        environment: One; the caller's to close.
+        name: Name of the agent, for the caption.
+        environment: A single environment, which the caller closes.
         actions: Observations [1, *observation_shape] to int64 [1].
 
     Attributes:
-        score: Return of the present episode so far.
+        score: Return of the current episode so far.
         is_over: Whether the episode has ended.
 
     Raises:
-        UserError: there is nothing to show of this environment.
+        UserError: this environment cannot be shown.
     """
 
     def __init__(
@@ -70,12 +70,12 @@ class FilmedPlayer:
             )
 
     def begin(self, seed: int) -> None:
-        """Begin the episode of a seed."""
+        """Start the episode of a seed."""
         self._observations = self._environment.reset(seed)
         self.score, self.is_over = 0.0, False
 
     def step(self) -> None:
-        """Act once; nothing where the episode has ended."""
+        """Act once; does nothing if the episode has ended."""
         if self.is_over:
             return
         step = self._environment.step(self._actions(self._observations))
@@ -84,7 +84,7 @@ class FilmedPlayer:
         self.is_over = bool(step.terminated[0] or step.truncated[0])
 
     def picture(self) -> Image.Image:
-        """What is to be seen now, under the caption."""
+        """The current picture, under the caption."""
         seen = self._seen()
         assert seen is not None, "it was looked at when this was made"
         scale = max(1, math.ceil(_SHORTEST_SIDE / max(seen.size)))
@@ -96,7 +96,7 @@ class FilmedPlayer:
 
     @property
     def frames_per_second(self) -> float | None:
-        """The environment's own speed; None where it does not say."""
+        """The environment's own speed; None if unknown."""
         return self._environment.frames_per_second
 
     def _seen(self) -> Image.Image | None:
@@ -114,17 +114,17 @@ def record_film(
     frames_per_second: float,
     max_seconds: float,
 ) -> tuple[tuple[float, ...], ...]:
-    """Play episodes and write them as a film, in the place of a file of that name.
+    """Play episodes and film them; an existing file is replaced.
 
     Args:
         players: At least one; they play the same seeds at the same time.
         path: The file, with one of `SUFFIXES`.
-        seeds: Of the episodes.
+        seeds: Seeds of the episodes.
         frames_per_second: Steps per second of the film.
-        max_seconds: Where the film ends at the latest.
+        max_seconds: Longest film.
 
     Returns:
-        For each episode that was shown to its end the return of each player.
+        The return of each player in every episode that the film shows to its end.
 
     Raises:
         UserError: OpenCV cannot write MP4 here.
@@ -149,7 +149,7 @@ def _pictures(
     every: int,
     returns: list[tuple[float, ...]],
 ) -> Iterator[Image.Image]:
-    """The first picture of each episode, that of every so many steps, and the last."""
+    """The first picture of each episode, one every few steps, and the last."""
     for seed in seeds:
         for player in players:
             player.begin(seed)
@@ -166,7 +166,7 @@ def _pictures(
 
 
 def _side_by_side(pictures: Sequence[Image.Image]) -> Image.Image:
-    """One picture of all, of even sides, as codecs want them."""
+    """All pictures in one, with even sides, as codecs require."""
     width = sum(picture.width for picture in pictures) + _GAP * (len(pictures) - 1)
     height = max(picture.height for picture in pictures)
     sheet, left = Image.new("RGB", (width + width % 2, height + height % 2)), 0
@@ -177,8 +177,8 @@ def _side_by_side(pictures: Sequence[Image.Image]) -> Image.Image:
 
 
 def _write_mp4(pictures: Iterator[Image.Image], path: Path, frames_per_second: float) -> None:
-    """VP9, which players and browsers show, and OpenCV has an encoder of."""
-    # Here, since it takes its time to import.
+    """Write VP9, which players and browsers support and OpenCV can encode."""
+    # Imported here, because it is slow.
     import cv2
 
     first = next(pictures)
@@ -194,9 +194,9 @@ def _write_mp4(pictures: Iterator[Image.Image], path: Path, frames_per_second: f
 
 
 def _write_gif(pictures: Iterator[Image.Image], path: Path, frames_per_second: float) -> None:
-    # Without dithering still parts stay still: no flicker, and a small file.
+    # Without dithering, still parts stay still: no flicker, and a smaller file.
     first, *later = (picture.quantize(256, dither=Image.Dither.NONE) for picture in pictures)
     options: dict[str, Any] = {"save_all": True, "append_images": later, "loop": 0}
-    # A GIF counts hundredths of a second.
+    # GIF delays are in hundredths of a second.
     duration = round(100 / frames_per_second) * 10
     first.save(path, format="GIF", duration=duration, optimize=False, **options)

@@ -1,10 +1,10 @@
-"""The evaluator: plays the weights that are due, and the teacher where its return is unknown.
+"""The evaluator: evaluates weights when due, and the teacher if its return is unknown.
 
     learner ── weights due ──▶ episodes ──▶ returns ──▶ learner (weaning, report)
     teacher ◀── states ─────── episodes                 once, if its card has no score
 
-Its environments and seeds are its own. When newer weights end the run, an evaluation under way is
-dropped for the final one.
+It has its own environments and seeds. When the run's final weights arrive, a running evaluation is
+dropped in favour of the final one.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ from services.shared.logging import Occasionally
 
 _RUN_CHECK_SECONDS = 1.0
 _PREPARATION_SECONDS = 20.0
-"""By then the run's start, in which all roles compile, is over."""
+"""Waits until the run's start, in which all roles compile, is over."""
 
 
 class _RunState(NamedTuple):
-    """What an evaluation under way looks at of its run.
+    """The state of the run, as a running evaluation checks it.
 
     Attributes:
-        has_final_weights: Whether there are newer weights that end the run.
-        waits: Whether it waits for an evaluation, with nothing else to do.
+        has_final_weights: Whether the run has newer, final weights.
+        waits: Whether the run waits for an evaluation.
     """
 
     has_final_weights: bool = False
@@ -59,7 +59,7 @@ class Evaluator:
 
     Args:
         config: Environments, protocol and peers.
-        metrics: What it counts; None shows it nowhere.
+        metrics: Its metrics; None for no metrics page.
     """
 
     def __init__(self, config: EvaluatorConfig, metrics: EvaluatorMetrics | None = None) -> None:
@@ -77,8 +77,8 @@ class Evaluator:
         """Evaluate until the run is finished or `stop` is set.
 
         Raises:
-            UserError: the learner refuses us or is none, or the teacher is needed and has no
-                address.
+            UserError: the learner refuses the evaluator or is not a learner, or the teacher is
+                needed but has no address.
         """
         is_time_to_prepare = Occasionally(_PREPARATION_SECONDS, at_once=False)
         with contextlib.closing(self._learner):
@@ -94,7 +94,7 @@ class Evaluator:
                 stop.wait(self._config.poll_seconds)
 
     def evaluate_what_is_due(self, update: WeightUpdate, stop: threading.Event) -> bool:
-        """Play the teacher if its return is wanted, else the weights of an answer, if any.
+        """Evaluate the teacher if its return is missing, else the weights in an answer, if any.
 
         Returns:
             Whether anything was played.
@@ -144,10 +144,10 @@ class Evaluator:
             self._report(played, version=update.version, session=update.session, stop=stop)
 
     def _pacing(self, stop: threading.Event) -> Callable[[], bool]:
-        """Asked before each step of an evaluation, pauses as long as it takes more than its share.
+        """A function to call before each step of an evaluation, which pauses to keep to its share.
 
-        An evaluation that the run waits for is not held back. It says whether to end: when stopped,
-        or when the run has final weights, which supersede all others.
+        It does not slow an evaluation that the run waits for. It returns whether to end: when
+        stopped, or when the run has final weights, which supersede all others.
         """
         is_time = Occasionally(_RUN_CHECK_SECONDS)
         share = self._config.protocol.max_share
@@ -156,7 +156,7 @@ class Evaluator:
 
         def should_stop() -> bool:
             nonlocal pace, state
-            # From the first step on: what it took to begin is not held against it.
+            # Counted from the first step on, without the time to start.
             pace = pace or Pace(share * usable_cores(), stop.wait)
             while not stop.is_set():
                 if is_time():
@@ -221,13 +221,13 @@ class Evaluator:
         try:
             update = self._learner.fetch(self._known_version, Purpose.EVALUATE)
             if update.session != self._session:
-                # The learner restarted: it may want results again that it has lost. It may also be
-                # too busy to send these weights yet, so they count as unknown from here on.
+                # The learner restarted: it may need results again that it has lost. It may also be
+                # too busy to send these weights yet, so treat them as unknown from here on.
                 self._session, self._final_played = update.session, False
                 self._known_version = 0
                 update = self._learner.fetch(0, Purpose.EVALUATE)
             if update.final and update.params is None and not self._final_played:
-                # The last weights were due, and known, before the run declared them final.
+                # The last weights were already due before the run declared them final.
                 update = self._learner.fetch(0, Purpose.EVALUATE)
         except LearnerUnavailable as error:
             if isinstance(error, LearnerRefused) and not self._session:
@@ -241,5 +241,5 @@ class Evaluator:
 
 
 def build_evaluator(config: EvaluatorConfig, metrics: EvaluatorMetrics | None = None) -> Evaluator:
-    """One evaluator, not yet playing."""
+    """Build an evaluator, which does not play yet."""
     return Evaluator(config, metrics)

@@ -1,4 +1,4 @@
-"""What an evaluator shows to Prometheus."""
+"""Prometheus metrics of an evaluator."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from services.shared.metrics import counter, gauge, gauges
 
 
 class EvaluatorMetrics(Collector):
-    """The evaluator's part of a page; one thread counts.
+    """The evaluator's metrics; one thread counts.
 
     Args:
-        registry: Where it goes; holds no other evaluator's metrics.
+        registry: The registry, without another evaluator's metrics.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._frames = self._episodes = self._evaluations = 0
         self._newest: EvaluationReport | None = None
-        compilations()  # They are counted from here on.
+        compilations()  # Compilations are counted from here on.
         registry.register(self)
 
     def stepped(self, frames: int) -> None:
@@ -31,11 +31,11 @@ class EvaluatorMetrics(Collector):
         self._frames += frames
 
     def finished_episode(self) -> None:
-        """Count an episode that was played to its end, the student's or the teacher's."""
+        """Count a finished episode, of the student or the teacher."""
         self._episodes += 1
 
     def evaluated(self, report: EvaluationReport) -> None:
-        """Count an evaluation that the learner has taken; the student's newest is shown."""
+        """Count an evaluation that the learner has accepted; the student's newest is shown."""
         self._evaluations += 1
         if report.weights_version > 0:
             self._newest = report

@@ -1,7 +1,7 @@
-"""Holds what an evaluation takes of the processors to a share of the machine.
+"""Limits the CPU time of an evaluation to a share of the machine.
 
-An evaluation that nothing waits for need not be fast: what it takes, actors and learner lack. The
-processor time of the whole process counts, with the threads of XLA and of the emulators.
+An evaluation that nothing waits for need not be fast, because it takes CPU time from actors and
+learner. The CPU time of the whole process counts, including threads of XLA and of the emulators.
 """
 
 from __future__ import annotations
@@ -10,25 +10,24 @@ import time
 from collections.abc import Callable
 
 _CREDIT_SECONDS = 0.5
-"""Time for which unused processor time is kept: a machine that was busy for a while is no licence
-to take more than the share afterwards."""
+"""Time for which unused CPU time is saved, so that a busy period is not followed by more than the
+share."""
 _LONGEST_PAUSE_SECONDS = 0.5
-"""The caller looks up that often whether it is still to wait."""
+"""The caller checks this often whether to wait further."""
 
 
 _LEAST_SECONDS = 1e-4
-"""Processor time that is not worth a pause."""
+"""CPU time that is not worth a pause."""
 
 
 class Pace:
     """Pauses whenever this process is ahead of its share; call it between steps.
 
-    In any T seconds of work the process takes at most cores x (T + 0.5) seconds of processor time,
-    and those of one step.
+    In any T seconds the process takes at most cores x (T + 0.5) seconds of CPU time, plus one step.
 
     Args:
         cores: Processor seconds per second, above 0.
-        wait: Pauses for so many seconds, or less where something ends it.
+        wait: Pauses for the given seconds, or less if interrupted.
         processor_seconds: Processor time of the process so far.
         clock: Seconds that never go back.
     """
@@ -49,9 +48,9 @@ class Pace:
         self._seen = processor_seconds(), clock()
 
     def __call__(self) -> bool:
-        """Pause, for half a second at most, if the process is ahead of its share; whether it did.
+        """Pause, for at most half a second, if the process exceeds its share; says whether it did.
 
-        Ask again before a step where it did: it may still be ahead.
+        If it did, call again before the step: the process may still exceed its share.
         """
         used, now = self._processor_seconds(), self._clock()
         used_before, before = self._seen

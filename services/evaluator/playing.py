@@ -1,4 +1,4 @@
-"""Plays evaluations: of a student's weights, and of the teacher, wherever these come from."""
+"""Plays the evaluations of a student's weights and of the teacher, in any kind of run."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from services.evaluator.protocol_player import ProtocolPlayer
 from services.evaluator.video import record_gif
 
 _TEACHER_INDEX = 0
-"""The teacher's among the versions of the weights, which count from 1."""
+"""The teacher's evaluation index; versions of weights start from 1."""
 _FRAMES_PER_SECOND = 15.0
-"""One frame per agent step: Atari's 60 Hz over 4 frames a step."""
+"""One frame per agent step: Atari's 60 Hz with 4 frames per step."""
 
 
 class EvaluationPlayer:
@@ -32,7 +32,7 @@ class EvaluationPlayer:
 
     Args:
         config: Environments and protocol.
-        metrics: What it counts.
+        metrics: Its metrics.
     """
 
     def __init__(self, config: EvaluatorConfig, metrics: EvaluatorMetrics) -> None:
@@ -51,7 +51,7 @@ class EvaluationPlayer:
         self._is_prepared = False
 
     def prepare(self) -> None:
-        """Compile all that evaluations of students run, unless that is done; else the first would.
+        """Compile everything that evaluations of students need, unless that is done.
 
         Evaluations during the run and the last one may differ in the number of environments.
         """
@@ -70,12 +70,12 @@ class EvaluationPlayer:
     def student(
         self, params: Params, *, version: int, final: bool, should_stop: Callable[[], bool]
     ) -> PlayedEpisodes | None:
-        """Play a student; the first episode of final weights becomes the run's video.
+        """Evaluate a student; the first episode of the final weights becomes the run's video.
 
         Args:
             params: Its parameters.
-            version: Of them; decides the seeds.
-            final: Whether their result is the run's.
+            version: Version of the parameters; decides the seeds.
+            final: Whether the result is the run's.
             should_stop: Looked at before every step.
 
         Returns:
@@ -107,8 +107,8 @@ class EvaluationPlayer:
         """Play the teacher.
 
         Args:
-            scores: Its scores of states; what it raises ends the evaluation.
-            described: What its scores are.
+            scores: Its scores of states; exceptions end the evaluation.
+            described: Describes the scores.
             should_stop: Looked at before every step.
 
         Returns:

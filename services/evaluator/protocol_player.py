@@ -1,6 +1,6 @@
-"""Plays episodes under a protocol, by whatever scores actions.
+"""Plays episodes under a protocol, with anything that scores actions.
 
-Its environments and seeds are its own: an evaluation with the same index plays the same episodes.
+It has its own environments and seeds: an evaluation with the same index plays the same episodes.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
     from services.evaluator.resting import RestingEnvironments
 
 _EVALUATION_SEED = 1_000_003
-"""Keeps evaluation apart from the seeds that actors derive."""
+"""Keeps evaluation seeds apart from those of actors."""
 
 
 class ProtocolPlayer:
     """Plays episodes of one environment under one protocol.
 
     Args:
-        environment: What is played.
+        environment: The environment.
         protocol: Random actions, number of environments and seeds.
-        seed: Of all episodes, where the protocol has no `first_seed`.
+        seed: Seed of all episodes, if the protocol has no `first_seed`.
         on_frames: Called with the emulator frames of each step.
-        on_episode: Called for each episode that ends.
+        on_episode: Called when an episode ends.
     """
 
     def __init__(
@@ -58,12 +58,12 @@ class ProtocolPlayer:
         index: int = 0,
         should_stop: Callable[[], bool] = lambda: False,
     ) -> PlayedEpisodes | None:
-        """Play by the best of some values.
+        """Play greedily by action values.
 
         Args:
-            values: Of the actions.
-            episodes: How many.
-            index: Of the evaluation; decides the seeds.
+            values: Action values of states.
+            episodes: Number of episodes.
+            index: Index of the evaluation; decides the seeds.
             should_stop: Looked at before every step.
 
         Returns:
@@ -90,7 +90,7 @@ class ProtocolPlayer:
             if protocol.first_seed is None:
                 sequence = np.random.SeedSequence(self._entropy(index))
                 return play(int(sequence.generate_state(1)[0]) % 2**30, episodes)
-            # One episode of each environment at a time: their seeds are then consecutive.
+            # One episode per environment at a time, so that seeds are consecutive.
             parts = []
             for first in range(0, episodes, num_envs):
                 part = play(protocol.first_seed + first, min(num_envs, episodes - first))
@@ -108,14 +108,14 @@ class ProtocolPlayer:
         index: int = 0,
         should_stop: Callable[[], bool] = lambda: False,
     ) -> PlayedEpisodes | None:
-        """Play as a policy acts by its scores.
+        """Play as a policy acts on its scores.
 
         Args:
-            scores: Its scores of states; what it raises ends the evaluation.
-            spec: What they are.
-            episodes: How many.
-            index: As of `play`.
-            should_stop: As of `play`.
+            scores: Its scores of states; exceptions end the evaluation.
+            spec: Describes the scores.
+            episodes: Number of episodes.
+            index: As in `play`.
+            should_stop: As in `play`.
 
         Returns:
             None when stopped before the end.
@@ -131,13 +131,13 @@ class ProtocolPlayer:
         )
 
     def num_envs(self, episodes: int) -> int:
-        """Environments stepped together: no more than episodes, others would play for nothing."""
+        """Environments stepped in parallel: no more than episodes, as others would play in vain."""
         return min(self._protocol.num_envs, episodes)
 
     def _environments(self, num_envs: int) -> VectorEnvironment | RestingEnvironments:
         config = self._environment
         if config.environment.steps_are_costly:
-            # Gymnasium comes with it: it is imported when it is played.
+            # Imported on first use, because it imports Gymnasium.
             from services.evaluator.resting import RestingEnvironments
 
             return RestingEnvironments(lambda: make_environment(config, 1), num_envs)

@@ -1,8 +1,8 @@
-"""N environments of one game each, of which those that have played their share rest.
+"""N single environments, of which those that have played their share rest.
 
-An episode lasts as long as it lasts: while the longest one is played to its end, a vector
-environment would step the others for nothing. Where a step costs much more than a call, as an
-emulator's does, this one costs no more, and those that rest cost nothing.
+Episodes differ in length: while the longest one is played to its end, a vector environment would
+step the others in vain. If a step costs much more than a call, as with an emulator, separate
+environments cost no more, and resting ones cost nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from rrl_agents.environments.vector_environment import Step, VectorEnvironment
 
 
 class RestingEnvironments:
-    """As `VectorEnvironment`, with `rest`.
+    """Like `VectorEnvironment`, with `rest`.
 
     Attributes:
         spec: Shapes, actions and limits.
@@ -43,7 +43,7 @@ class RestingEnvironments:
         self._observation: NDArray[Any] = np.empty(0)
 
     def reset(self, seed: int) -> NDArray[Any]:
-        """Start N fresh episodes, none of which rests; environment i is seeded with seed + i.
+        """Start N new episodes, none resting; environment i is seeded with seed + i.
 
         Returns:
             [N, *observation_shape], first observations.
@@ -53,18 +53,18 @@ class RestingEnvironments:
         """
         self._playing = [*range(self.num_envs)]
         first = [one.reset(seed + env) for env, one in enumerate(self._ones)]
-        # In the memory order of one, so that rows are copied as they lie.
+        # In the memory order of a single environment, so that rows are copied contiguously.
         self._observation = np.empty_like(first[0], shape=(self.num_envs, *first[0].shape[1:]))
         for env, observation in enumerate(first):
             self._observation[env] = observation[0]
         return self._observation.copy(order="K")
 
     def rest(self, env: int) -> None:
-        """Step an environment no more until the next reset; what is seen of it stays as it is."""
+        """Stop stepping an environment until the next reset; its observation stays the same."""
         self._playing.remove(env)
 
     def step(self, action: NDArray[np.int64]) -> Step:
-        """Act, int64 [N], in those that play; the others give no reward and do not end.
+        """Act, int64 [N], in environments that play; resting ones give no reward and do not end.
 
         Raises:
             ValueError: When an action is not one of 0 .. A - 1.
@@ -73,7 +73,7 @@ class RestingEnvironments:
             self._ones[env].begin_step(action[env : env + 1])
         reward = np.zeros(self.num_envs, np.float32)
         terminated, truncated = (np.zeros(self.num_envs, np.bool_) for _ in range(2))
-        # No step of one that rests is counted.
+        # Steps of a resting environment do not count.
         starts = np.ones(self.num_envs, np.bool_)
         metrics: dict[str, NDArray[np.float64]] = {}
         for env in self._playing:

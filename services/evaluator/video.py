@@ -1,4 +1,4 @@
-"""One episode as a GIF: at natural speed, enlarged, bounded in length and size."""
+"""Writes an episode as a GIF: at natural speed, enlarged, bounded in length and size."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ MAX_SECONDS = 60.0
 
 _MIN_SCALE = 2
 _MIN_SIDE = 160
-"""Pixels of the longer side, about what Atari's frames have when each pixel is drawn as 2x2."""
+"""Least pixels of the longer side, about the size of Atari frames with each pixel drawn as 2x2."""
 _GOLDEN_RATIO = 0.618034
-"""Steps of this part of the colour circle keep hues apart, however many there are."""
+"""Steps of this fraction of the colour circle keep any number of hues apart."""
 _MIN_FRAMES = 2
 
 
@@ -33,22 +33,22 @@ def record_gif(
 ) -> int:
     """Writes the start of an episode as a looping GIF, each pixel drawn as a square of several.
 
-    Channels of objects, as MinAtar has them, are drawn each in a colour of its own, the first ones
-    on top. Of an environment that shows a vector there is nothing to draw: no file is written. The
-    speed stays natural: where the episode is longer than `MAX_SECONDS` or the file would exceed
-    `max_bytes`, the end is left out. Frames that repeat are merged into a longer one.
+    Object channels, as in MinAtar, each get their own colour, the first ones on top. Vectors cannot
+    be drawn: no file is written. The speed stays natural: if the episode is longer than
+    `MAX_SECONDS` or the file would exceed `max_bytes`, the end is left out. Repeated frames are
+    merged into a longer one.
 
     Args:
         frames: At least one, all of one shape, in the order of play: uint8 [H, W] (grey),
             [H, W, 3] (RGB) or [H, W, C] (objects where not 0, C up to 255); or vectors [D], or
             images of floats.
         path: The file to write; replaced only by a complete one.
-        frames_per_second: Frames of `frames` per second of play, in (0, 100]: a GIF counts
-            hundredths of a second.
+        frames_per_second: Frames of `frames` per second of play, in (0, 100], because GIF delays
+            are in hundredths of a second.
         max_bytes: Largest file, unless two frames are larger.
 
     Returns:
-        How many of the frames are shown; 0 of vectors and floats.
+        The number of frames shown; 0 for vectors and floats.
     """
     if frames[0].ndim == 1 or frames[0].dtype != np.uint8:
         return 0
@@ -56,7 +56,7 @@ def record_gif(
     images = _to_images(frames[:shown])
     encoded = _encode(images, frames_per_second)
     while len(encoded) > max_bytes and shown > _MIN_FRAMES:
-        # Size grows about linearly with frames: aim a little below the limit.
+        # The size grows about linearly with the frames: aim a little below the limit.
         shown = max(_MIN_FRAMES, min(shown - 1, int(0.95 * shown * max_bytes / len(encoded))))
         encoded = _encode(images[:shown], frames_per_second)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -65,10 +65,10 @@ def record_gif(
 
 
 def as_picture(frame: NDArray[Any]) -> Image.Image | None:
-    """A frame that is observed as a picture in RGB, of its own size; None of vectors and floats.
+    """An observed frame as an RGB picture of the same size; None for vectors and floats.
 
     Args:
-        frame: As one of `record_gif`.
+        frame: A frame as in `record_gif`.
     """
     if frame.ndim == 1 or frame.dtype != np.uint8:
         return None
@@ -89,7 +89,7 @@ def _to_images(frames: Sequence[NDArray[np.uint8]]) -> list[Image.Image]:
 
 
 def _of_objects(frame: NDArray[np.uint8]) -> Image.Image:
-    """The first of the channels that are not 0 in a cell gives its colour; black where all are."""
+    """The first channel that is not 0 in a cell gives its colour; black if all are 0."""
     is_there = frame != 0
     first = np.where(is_there.any(axis=-1), is_there.argmax(axis=-1) + 1, 0)
     image = Image.fromarray(first.astype(np.uint8))
@@ -99,15 +99,15 @@ def _of_objects(frame: NDArray[np.uint8]) -> Image.Image:
 
 
 def channel_colour(index: int) -> tuple[int, int, int]:
-    """The colour that objects of a channel are drawn in: red, green and blue, 0 to 255."""
+    """The colour of a channel's objects: red, green and blue, 0 to 255."""
     red, green, blue = colorsys.hsv_to_rgb((_GOLDEN_RATIO * index) % 1.0, 0.65, 1.0)
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
 def _with_one_palette(images: Sequence[Image.Image]) -> list[Image.Image]:
-    """Gives all images the colours of a few spread over the episode.
+    """Gives all images one palette, taken from a few images spread over the episode.
 
-    One palette, without dithering, keeps still parts still: no flicker, and a small file.
+    One palette without dithering keeps still parts still: no flicker, and a smaller file.
     """
     samples = [images[index] for index in np.linspace(0, len(images) - 1, 8).astype(int)]
     sheet = Image.fromarray(np.concatenate([np.asarray(image) for image in samples]))
@@ -118,7 +118,7 @@ def _with_one_palette(images: Sequence[Image.Image]) -> list[Image.Image]:
 def _encode(images: Sequence[Image.Image], frames_per_second: float) -> bytes:
     buffer = io.BytesIO()
     options: dict[str, Any] = {"save_all": True, "append_images": images[1:], "loop": 0}
-    # Pillow rounds to hundredths itself; browsers slow down anything shorter than two.
+    # Pillow itself rounds to hundredths; browsers slow down anything shorter than two.
     duration = max(20, round(100 / frames_per_second) * 10)
     images[0].save(buffer, format="GIF", duration=duration, optimize=False, **options)
     return buffer.getvalue()

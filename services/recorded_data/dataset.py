@@ -1,4 +1,4 @@
-"""Recorded data as a run's choice: its place, its fingerprint, and whether it fits the run."""
+"""A run's recorded data: its location, its fingerprint, and whether it fits the run."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _LIMITS = Limits(memory_bytes=1 << 30, cpu_seconds=60, wall_seconds=120, output_
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RecordedData:
-    """Data that was checked when a run was set up.
+    """Data that was checked when the run was set up.
 
     Attributes:
         path: Directory of the replay buffer.
-        number: Which checkpoint of it; the newest when None.
-        fingerprint: Of its content.
-        transitions: How many it holds, for the run's n.
+        number: Number of its checkpoint; None for the newest.
+        fingerprint: Fingerprint of its content.
+        transitions: Number of transitions, for the run's n.
     """
 
     path: str
@@ -52,11 +52,11 @@ def check_data(path: str, number: int | None, layout: ItemLayout) -> RecordedDat
 
     Args:
         path: An agent's directory, or its `checkpoints` or `replay_logs`.
-        number: Which checkpoint; the newest when None.
-        layout: What the run's replay holds.
+        number: Number of the checkpoint; None for the newest.
+        layout: Layout of the run's replay items.
 
     Raises:
-        UserError: it is missing, damaged, of another game or stack, or holds no transition.
+        UserError: it is missing or damaged, has another game or stack, or has no transition.
     """
     rows = open_data(Path(path), number)
     recorded = (rows.stack_size, "uint8", rows.frame_shape)
@@ -83,7 +83,7 @@ def check_data(path: str, number: int | None, layout: ItemLayout) -> RecordedDat
 
 
 def open_data(path: Path, number: int | None = None) -> RecordedRows:
-    """Open a saved buffer, as `open_dopamine_replay`.
+    """Open a saved buffer, like `open_dopamine_replay`.
 
     Raises:
         UserError: it is missing or damaged.
@@ -93,7 +93,7 @@ def open_data(path: Path, number: int | None = None) -> RecordedRows:
 
 
 def _read_ends(path: Path, capacity: int) -> list[int]:
-    """The ends of episodes are a pickle: it is read where it can cost little."""
+    """Episode ends are a pickle: read it in a confined process."""
     ends: list[int] = run_confined(
         _READ_ENDS, {"path": path, "capacity": capacity}, limits=_LIMITS, subject=path
     )

@@ -1,18 +1,18 @@
-"""The importer: recorded data becomes a table of a run, labelled by the teacher.
+"""The importer: fills a run's table with recorded data, labelled by the teacher.
 
     recorded rows ─▶ labelled_chunks ─▶ RecordedWriter ─▶ replay (Reverb)
                        │      ▲
                        ▼      │ scores, kept on disk
                      teacher service
 
-It fills the teacher's table or, where a run starts from the data of the agent before it, the
-student's; no actor may write there until all is in.
+It fills the teacher's table or, if a run starts from the previous agent's data, the student's; no
+actor may write there until the import is complete.
 
-Transitions are written in the order of time, so the number of items ever inserted says where to
-resume: after any kill, that is what the restored table holds. Where a replay server restarts with
-another number of items than it had confirmed, while the importer runs, what was under way may be in
-its table or not: the importer empties the table and fills it again, from labels that are on disk by
-then. It waits for a teacher or a replay server that is unavailable.
+Transitions are written in time order, so the number of items ever inserted says where to resume:
+after a crash, that is the number in the restored table. If a replay server restarts during the
+import with another number of items than it had confirmed, items in flight may or may not be in its
+table: the importer empties the table and fills it again, from labels that are on disk by then. It
+waits for an unavailable teacher or replay server.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ from services.shared.errors import UserError
 from services.shared.locks import locked
 
 IMPORTER_LOCK = ".importer.lock"
-"""Held in a run's folder by its importer: two would write every transition twice."""
+"""Held in a run's folder by its importer, because two would write every transition twice."""
 
 _LOCK_WAIT_SECONDS = 30.0
 _REPLAY_STARTUP_SECONDS = 300.0
 
 
 def build_importer(config: ImporterConfig, metrics: ImporterMetrics | None = None) -> Importer:
-    """The importer of a run, not yet at work."""
+    """Build the importer of a run."""
     return Importer(config, metrics)
 
 
@@ -51,8 +51,8 @@ class Importer:
     """Fills one table once.
 
     Args:
-        config: What goes where.
-        metrics: What it counts; None shows it nowhere.
+        config: Data, table and peers.
+        metrics: Its metrics; None for no metrics page.
     """
 
     def __init__(self, config: ImporterConfig, metrics: ImporterMetrics | None = None) -> None:
@@ -62,11 +62,11 @@ class Importer:
         self._log = logging.getLogger(__name__)
 
     def run(self, stop: threading.Event) -> None:
-        """Import until the table holds all, or `stop` is set.
+        """Import until the table is complete or `stop` is set.
 
         Raises:
-            UserError: another importer works on this run; replay does not come, or is another
-                experiment's; the teacher is another; the data is damaged or has changed.
+            UserError: another importer works on this run; replay does not start, or belongs to
+                another experiment; the teacher differs; the data is damaged or has changed.
         """
         config = self._config
         with (
@@ -105,7 +105,7 @@ class Importer:
                 try:
                     transfer.resume(inserted)
                 except ReplayTimeout as error:
-                    # Nothing is under way: what the table holds by then says where to resume.
+                    # Nothing is in flight: the table's content says where to resume.
                     self._log.warning("%s; waiting for it", error)
                 except ReplayRestarted as error:
                     self._log.warning("%s; filling the table again", error)
@@ -122,10 +122,10 @@ class Importer:
             )
 
     def _wait_for_replay(self, stop: threading.Event) -> int:
-        """Items that the table has ever taken, once the replay server is there.
+        """Items ever inserted into the table, once the replay server is up.
 
         Raises:
-            UserError: it does not come.
+            UserError: it does not start in time.
             Stopped: `stop` was set.
         """
         config = self._config

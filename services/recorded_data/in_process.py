@@ -1,11 +1,11 @@
-"""Recorded data into a table of this process, labelled by a teacher in it.
+"""Imports recorded data into a table of this process, labelled by its teacher.
 
     recorded rows ─▶ labelled_chunks ─▶ LocalTable
                        │      ▲
                        ▼      │ scores, kept on disk
                      teacher
 
-Transitions are inserted in the order of time, so the number of items says where to resume.
+Transitions are inserted in time order, so the number of items says where to resume.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ def import_in_process(
     *,
     is_stopped: Callable[[], bool],
 ) -> None:
-    """Insert all transitions that a table does not have yet.
+    """Insert all transitions that the table lacks.
 
     Args:
-        config: What goes in; its addresses are not used.
-        table: Where.
-        scores: The teacher's, of states.
-        described: What the teacher is.
+        config: The data; addresses are ignored.
+        table: The table to fill.
+        scores: The teacher's scores of states.
+        described: Describes the teacher.
         is_stopped: Called after each chunk; true ends the import early.
 
     Raises:
-        UserError: the data is damaged or has changed, or the teacher is of another game.
+        UserError: the data is damaged or has changed, or the teacher plays another game.
     """
 
     def ask(states: NDArray[np.uint8]) -> Future[NDArray[np.float32]]:

@@ -2,8 +2,8 @@
 
     recorded rows ──▶ stacks uint8 [B, H, W, stack] ──▶ ask ──▶ scores ──▶ labels (disk) ──▶ caller
 
-A few queries are always under way while the next rows are read and unpacked. Every state is asked
-for once: scores that the labels hold already are read from there.
+A few queries are always in flight while the next rows are read and unpacked. Every state is queried
+once: existing scores are read from the labels.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ BATCH_ROWS = 128
 """States of one query: the largest batch that the teacher service compiles."""
 
 QUERIES_AHEAD = 8
-"""Queries under way at once, 29 MB of Atari states: enough that the service never waits while a
-chunk is unpacked or written."""
+"""Queries in flight, 29 MB of Atari states: enough that the service never waits while a chunk is
+unpacked or written."""
 
 
 Ask = Callable[[NDArray[np.uint8]], Future[NDArray[np.float32]]]
-"""Send states, uint8 [B, H, W, stack] with B up to `BATCH_ROWS`, which stay as they are."""
+"""Sends states, uint8 [B, H, W, stack] with B up to `BATCH_ROWS`, which must not change."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class LabelledChunk:
 
     Attributes:
         rows: R rows.
-        scores: float32 [R, A]; zeros where there are none, as a row is no state.
+        scores: float32 [R, A]; zeros for rows that are not states.
     """
 
     rows: RowChunk
@@ -50,24 +50,24 @@ class LabelledChunk:
 def labelled_chunks(
     rows: RecordedRows, labels: Labels, ask: Ask, *, first_row: int = 0
 ) -> Iterator[LabelledChunk]:
-    """Read rows with their scores, and keep the scores that are new.
+    """Read rows with their scores, and store new scores.
 
     Args:
         rows: The recorded rows.
-        labels: Where their scores are and go; of this data.
-        ask: Where the other scores come from.
-        first_row: Where to begin, 0 to the number of rows; rows before it are labelled on the way
-            where they are not.
+        labels: Reads and stores the scores; labels of this data.
+        ask: Queries missing scores.
+        first_row: First row to yield, 0 to the number of rows; earlier rows without labels are
+            labelled on the way.
 
     Yields:
-        Chunks in the order of time, from `first_row` to the end.
+        Chunks in time order, from `first_row` to the end.
 
     Raises:
         ValueError: The data is damaged.
-        UserError: The answers do not fit, or cannot be written.
+        UserError: The scores do not fit, or cannot be written.
     """
     labelled_before = labels.rows_done
-    # The rows before the first state's own complete its stack.
+    # Earlier rows complete the first state's stack.
     begin = max(min(first_row, labelled_before) - (rows.stack_size - 1), 0)
     queries: collections.deque[_Query] = collections.deque()
     opened: collections.deque[_OpenChunk] = collections.deque()
@@ -87,10 +87,10 @@ def labelled_chunks(
 
 
 def label_manifest(rows: RecordedRows, teacher: TeacherDescription) -> LabelManifest:
-    """What the labels of a recording by a teacher are of.
+    """The manifest of a teacher's labels of a recording.
 
     Raises:
-        UserError: The teacher does not take these states, or lacks actions of the data.
+        UserError: The teacher does not accept these states, or lacks actions of the data.
     """
     spec = teacher.spec
     misfit = spec.misfit(
@@ -117,14 +117,14 @@ def label_manifest(rows: RecordedRows, teacher: TeacherDescription) -> LabelMani
 
 
 class _OpenChunk:
-    """A chunk whose scores are not all there yet."""
+    """A chunk that still lacks scores."""
 
     def __init__(self, rows: RowChunk, labels: Labels, labelled_before: int) -> None:
-        """Take from the labels what they held before the pass.
+        """Read existing scores from the labels.
 
         Args:
             rows: The chunk.
-            labels: Where its scores are and go.
+            labels: Reads and stores its scores.
             labelled_before: Rows that were labelled when the pass began.
         """
         self.rows = rows
@@ -142,7 +142,7 @@ class _OpenChunk:
         return self.is_asked and not self._unanswered
 
     def batches(self) -> Iterator[NDArray[np.intp]]:
-        """Places in the chunk of the states to ask for."""
+        """Positions in the chunk of the states to query."""
         places = np.flatnonzero(self.rows.columns.is_state)
         places = places[places >= self._known]
         for start in range(0, len(places), BATCH_ROWS):
@@ -150,10 +150,10 @@ class _OpenChunk:
             yield places[start : start + BATCH_ROWS]
 
     def answer(self, places: NDArray[np.intp], scores: NDArray[np.float32]) -> None:
-        """Take the scores of one batch.
+        """Store the scores of one batch.
 
         Raises:
-            UserError: They are not what the labels are of.
+            UserError: They do not fit the labels.
         """
         wanted = (len(places), self.scores.shape[1])
         if scores.shape != wanted or not np.isfinite(scores).all():
@@ -165,7 +165,7 @@ class _OpenChunk:
         self._unanswered -= 1
 
     def close(self) -> LabelledChunk:
-        """Keep the new scores.
+        """Store the new scores.
 
         Raises:
             UserError: They cannot be written.
@@ -175,19 +175,19 @@ class _OpenChunk:
 
 
 class _Query(NamedTuple):
-    """States of one chunk on their way."""
+    """A query in flight for states of one chunk."""
 
     chunk: _OpenChunk
     places: NDArray[np.intp]
     pending: Future[NDArray[np.float32]]
 
     def settle(self) -> None:
-        """Wait for the answer and hand it over."""
+        """Wait for the answer and store it."""
         self.chunk.answer(self.places, self.pending.result())
 
 
 def _closed(opened: collections.deque[_OpenChunk], first_row: int) -> Iterator[LabelledChunk]:
-    """Take the whole chunks off the front; of them, the rows from `first_row` on."""
+    """Remove complete chunks from the front; yields their rows from `first_row` on."""
     while opened and opened[0].is_whole:
         labelled = opened.popleft().close()
         before = first_row - labelled.rows.first_row
@@ -202,8 +202,8 @@ def _closed(opened: collections.deque[_OpenChunk], first_row: int) -> Iterator[L
 def _with_history(
     rows: RecordedRows, first_row: int
 ) -> Iterator[tuple[RowChunk, NDArray[np.uint8]]]:
-    """Chunks, each with uint8 [stack - 1 + R, H, W]: the frames before its own, and its own."""
-    # Before the data begins nothing is a state, so any frames will do.
+    """Chunks, each with uint8 [stack - 1 + R, H, W]: preceding frames, then its own."""
+    # No row before the data is a state, so any frames will do.
     frames = np.zeros((rows.stack_size - 1, *rows.frame_shape), np.uint8)
     for chunk in rows.chunks(first_row):
         frames = np.concatenate([frames[len(frames) - rows.stack_size + 1 :], chunk.frame])
@@ -213,9 +213,9 @@ def _with_history(
 def _stacks(
     frames: NDArray[np.uint8], places: NDArray[np.intp], stack_size: int
 ) -> NDArray[np.uint8]:
-    """uint8 [B, H, W, stack], oldest frame first, of the rows at `places`.
+    """uint8 [B, H, W, stack], oldest frame first, for the rows at `places`.
 
-    Frame by frame: three times as fast as copying the view that `sliding_window_view` gives.
+    Frame by frame, which is three times as fast as copying a `sliding_window_view`.
     """
     states = np.empty((len(places), *frames.shape[1:], stack_size), np.uint8)
     for age in range(stack_size):

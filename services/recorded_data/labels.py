@@ -1,11 +1,12 @@
-"""A teacher's scores of recorded rows, in a folder of their own beside the data.
+"""A teacher's scores of recorded rows, in their own folder.
 
-    OUT/labels.json     which data, which teacher; written last, so that a folder with it is whole
-    OUT/scores.npy      float32 [rows, A]; zeros where a row is no state, or not labelled yet
-    OUT/progress.json   how many rows, from the first on, are labelled and on disk; their digest
+    OUT/labels.json     which data, which teacher; written last, so that a folder with it is
+    complete OUT/scores.npy      float32 [rows, A]; zeros for rows that are not states, or not
+    labelled yet OUT/progress.json   how many rows from the first on are labelled and on disk; their
+    digest
 
-Rows are appended in order. `progress.json` is replaced only after the scores it speaks of were
-synced, so whatever ends the process, the next one resumes at a row whose predecessors are whole.
+Rows are appended in order. `progress.json` is replaced only after its scores are synced, so after
+any crash the next process resumes at a row whose predecessors are complete.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from services.shared.locks import locked
 T = TypeVar("T")
 
 SECONDS_BETWEEN_SYNCS = 2.0
-"""What a kill may cost, in time of labelling."""
+"""The most labelling time that a crash can lose."""
 
 _MANIFEST, _SCORES, _PROGRESS, _LOCK = "labels.json", "scores.npy", "progress.json", ".labels.lock"
 _MOST_JSON_BYTES = 1 << 16
@@ -43,7 +44,7 @@ _CHECKED_AT_ONCE = 1 << 20
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LabelManifest:
-    """What labels belong to; labels of anything else are not continued.
+    """The data and teacher of labels; labels with another manifest are not continued.
 
     Attributes:
         data_fingerprint: `RecordedRows.fingerprint`.
@@ -51,7 +52,7 @@ class LabelManifest:
         num_actions: Number of actions A.
         teacher: Name of the teacher.
         teacher_version: Content hash of its parameters.
-        output: What the scores are, "q_values" or "logits".
+        output: Kind of scores, "q_values" or "logits".
         temperature: Divides logits before the softmax; None for Q-values.
     """
 
@@ -79,20 +80,20 @@ class Labels:
 
     Attributes:
         directory: Their folder.
-        manifest: What they are of.
+        manifest: Their data and teacher.
         rows_done: Rows from the first on that are labelled, synced or not.
     """
 
     def __init__(self, directory: Path, manifest: LabelManifest) -> None:
-        """Open them, or begin them.
+        """Open labels, or create them.
 
         Args:
-            directory: Their folder; made when absent.
-            manifest: What they must be of.
+            directory: Their folder; created if missing.
+            manifest: The required data and teacher.
 
         Raises:
-            UserError: The folder holds something else, is damaged, cannot be written, has no room
-                on its disk, or another process uses it.
+            UserError: The folder holds something else, is damaged, cannot be written, lacks disk
+                space, or is used by another process.
         """
         self.directory = directory
         self.manifest = manifest
@@ -126,7 +127,7 @@ class Labels:
         """Label the next rows.
 
         Args:
-            scores: float32 [R, A], of the rows from `rows_done` on, no more than there are.
+            scores: float32 [R, A], for the rows from `rows_done` on, at most as many as remain.
 
         Raises:
             UserError: The disk is full or failing.
@@ -135,7 +136,7 @@ class Labels:
         with self._writing():
             self._file.seek(self._begin + self.rows_done * self._row_bytes)
             while left:
-                # A disk that fills up takes a part; what comes after it says why.
+                # A full disk accepts a part; the next write raises the error.
                 left = left[self._file.write(left) :]
             self._digest.update(content)
             self.rows_done += len(scores)
@@ -143,7 +144,7 @@ class Labels:
                 self._sync()
 
     def read(self, first_row: int, rows: int) -> NDArray[np.float32]:
-        """Scores of rows that are labelled: float32 [rows, A]."""
+        """Scores of labelled rows: float32 [rows, A]."""
         self._file.seek(self._begin + first_row * self._row_bytes)
         scores: NDArray[np.float32] = np.frombuffer(
             self._file.read(rows * self._row_bytes), "<f4"
@@ -151,7 +152,7 @@ class Labels:
         return scores
 
     def close(self) -> None:
-        """Sync and let go; a second call does nothing.
+        """Sync and close; a second call does nothing.
 
         Raises:
             UserError: The disk is full or failing.
@@ -174,7 +175,7 @@ class Labels:
             self._synced, self._synced_at = self.rows_done, time.monotonic()
 
     def _make(self) -> None:
-        # A killed process leaves a temporary file of `write_whole`.
+        # A killed process can leave a temporary file of `write_whole`.
         found = {entry.name for entry in self.directory.iterdir() if entry.suffix != ".tmp"}
         foreign = found - {_SCORES, _PROGRESS, _LOCK}
         if foreign:
@@ -184,7 +185,7 @@ class Labels:
         with (self.directory / _SCORES).open("wb") as file:
             file.write(_header(self.manifest))
             file.flush()
-            # A disk that is too small is better found now than after hours.
+            # Fail now, not after hours, if the disk is too small.
             size = self.manifest.rows * self._row_bytes
             os.posix_fallocate(file.fileno(), file.tell(), size)
             os.fsync(file.fileno())
@@ -195,10 +196,10 @@ class Labels:
         write_whole(self.directory / name, seal(encode(content), indent=1))
 
     def _check_manifest(self) -> None:
-        """Compare what is there with the manifest.
+        """Compare the folder's manifest with the required one.
 
         Raises:
-            UserError: It is of something else, or damaged.
+            UserError: It differs, or is damaged.
         """
         found = read_manifest(self.directory)
         for field in dataclasses.fields(LabelManifest):
@@ -207,10 +208,10 @@ class Labels:
                 raise _other(self.directory, field.name.replace("_", " "), there, wanted)
 
     def _check_header(self) -> int:
-        """Where the scores begin in their file.
+        """The offset of the scores in their file.
 
         Raises:
-            UserError: It is not numpy's file of so many scores.
+            UserError: It is not a NumPy file with this many scores.
         """
         header = _header(self.manifest)
         size = len(header) + self.manifest.rows * self._row_bytes
@@ -226,10 +227,10 @@ class Labels:
         return progress
 
     def _check_scores(self, progress: _Progress) -> hashlib._Hash:
-        """The digest of what is done, to continue; a million rows of 18 actions are 72 MB.
+        """The digest of the finished rows, to be continued; a million rows of 18 actions are 72 MB.
 
         Raises:
-            UserError: Other scores are there than were written.
+            UserError: The scores differ from those written.
         """
         digest, size = hashlib.sha256(), progress.rows * self._row_bytes
         for start in range(0, size, _CHECKED_AT_ONCE):
@@ -240,7 +241,7 @@ class Labels:
 
 
 def _header(manifest: LabelManifest) -> bytes:
-    """How numpy's file of so many scores begins."""
+    """The header of a NumPy file with this many scores."""
     stream, shape = io.BytesIO(), (manifest.rows, manifest.num_actions)
     np.lib.format.write_array_header_1_0(  # type: ignore[no-untyped-call]
         stream, {"descr": "<f4", "fortran_order": False, "shape": shape}
@@ -249,7 +250,7 @@ def _header(manifest: LabelManifest) -> bytes:
 
 
 def read_manifest(directory: Path) -> LabelManifest:
-    """What the labels in a folder are of.
+    """The manifest of a folder's labels.
 
     Raises:
         UserError: It is missing or damaged.
@@ -258,15 +259,15 @@ def read_manifest(directory: Path) -> LabelManifest:
 
 
 def check_labels(directory: Path, *, data_fingerprint: str, teacher_sha256: str) -> None:
-    """Find out early whether labels can be continued; a folder without any can.
+    """Check early whether labels can be continued; a folder without labels passes.
 
     Args:
         directory: Their folder.
-        data_fingerprint: Of the data they must be of.
-        teacher_sha256: Of the parameters of the teacher they must be by.
+        data_fingerprint: Fingerprint of the required data.
+        teacher_sha256: Digest of the required teacher's parameters.
 
     Raises:
-        UserError: They are of something else, or damaged.
+        UserError: They differ, or are damaged.
     """
     if not (directory / _MANIFEST).exists():
         return

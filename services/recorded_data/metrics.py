@@ -1,4 +1,4 @@
-"""What the importer of recorded data shows to Prometheus."""
+"""Prometheus metrics of the importer."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from services.shared.metrics import counter, gauge
 
 
 class ImporterMetrics(Collector):
-    """The importer's part of a page; one thread counts.
+    """The importer's metrics; one thread counts.
 
     Args:
-        registry: Where it goes; holds no other importer's metrics.
+        registry: The registry, without another importer's metrics.
 
     Attributes:
-        in_table: Transitions in the table; None where that is not known.
-        target: Transitions that it is to hold.
+        in_table: Transitions in the table; None if unknown.
+        target: Transitions that the table will hold.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:

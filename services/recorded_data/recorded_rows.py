@@ -1,7 +1,7 @@
-"""Recorded rows as rows of replay, whatever table they go to.
+"""Converts recorded rows to replay rows, for any table.
 
-Recorded data brings its own padding before episodes; behind a terminal row n zero rows are put in,
-so that the items of an episode's last steps never show the next episode (`item_layout`).
+Recorded data has its own padding before episodes. After a terminal row, n zero rows are inserted,
+so that items at the end of an episode never contain the next episode (`item_layout`).
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from services.replay.item_layout import ItemLayout, StepRow
 def append_row(
     items: RowWriter, layout: ItemLayout, labelled: LabelledChunk, index: int, begins_item: bool
 ) -> None:
-    """Append one row of a chunk, and the padding behind a terminal one.
+    """Append one row of a chunk, and the padding after a terminal one.
 
     Args:
-        items: Where it goes.
+        items: Receives the rows.
         layout: Shapes of rows and items.
         labelled: The chunk, with the teacher's scores.
-        index: Of the row in it.
-        begins_item: Whether the item that begins there is wanted.
+        index: Index of the row in the chunk.
+        begins_item: Whether to create the item that begins there.
 
     Raises:
-        ValueError: a frame or an action that does not fit the layout.
+        ValueError: a frame or an action does not fit the layout.
     """
     rows, columns = labelled.rows, labelled.rows.columns
     is_terminal = bool(columns.terminal[index])

@@ -1,8 +1,8 @@
-"""Writing recorded rows into a replay table, in the order of time.
+"""Writes recorded rows into a replay table, in time order.
 
     LabelledChunk --append--> RecordedWriter --rows, items--> Reverb table
 
-Which rows begin an item, the caller decides.
+The caller decides which rows begin an item.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from services.replay.failures import WriterStopped
 from services.replay.writer import ItemWriter, WriterOptions
 
 _OPTIONS = WriterOptions(max_pending_items=40)
-"""No environment waits for an item here, so more may be under way than where actors play."""
+"""No environment waits for an item here, so more may be in flight than for actors."""
 
 
 class RecordedWriter:
     """Writes one recording.
 
     Args:
-        config: Where it goes, and the shapes of the items.
+        config: The table, and the layout of the items.
         stop: Ends every wait with `WriterStopped`.
 
     Raises:
         ReplayTimeout: no server in time.
-        UserError: the server has no such table, or one of other shapes.
+        UserError: the server has no such table, or its shapes differ.
     """
 
     def __init__(self, config: ImporterConfig, stop: threading.Event) -> None:
@@ -54,11 +54,11 @@ class RecordedWriter:
         """Write a chunk's rows; an item is created once the n rows after its own are written.
 
         Args:
-            labelled: R rows, which follow those of the chunk before, with the teacher's scores.
-            begins_item: bool [R], whose items are wanted.
+            labelled: R rows that follow those of the previous chunk, with the teacher's scores.
+            begins_item: bool [R], whether to create the item that begins at each row.
 
         Raises:
-            ValueError: a frame or an action that does not fit the layout.
+            ValueError: a frame or an action does not fit the layout.
             WriterStopped: asked to stop while waiting.
         """
         for index in range(len(begins_item)):
@@ -74,7 +74,7 @@ class RecordedWriter:
         self._wait(0)
 
     def close(self) -> None:
-        """Drop what is not confirmed, without waiting."""
+        """Drop unconfirmed items, without waiting."""
         self._writer.close()
 
     def _wait(self, max_pending: int) -> None:

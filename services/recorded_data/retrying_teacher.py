@@ -1,10 +1,10 @@
-"""The teacher's scores of recorded states: a query without an answer is sent again.
+"""The teacher's scores of recorded states; queries without an answer are retried.
 
-Unlike an actor, which must not wait, a pass over recorded data has time and no second chance: a
-state without its answer would have none for the whole run.
+Unlike an actor, which must not wait, a pass over recorded data can wait, and must: a state without
+an answer would have none for the whole run.
 
     ask(states) ──▶ a thread per query ──▶ TeacherClient.evaluate
-                       ▲     │ TeacherError: wait, send again; too long without any: UserError
+                       ▲     │ TeacherError: wait and retry; no answer for too long: UserError
                        └─────┘ TeacherRejected, another version: UserError; stop: Stopped
 """
 
@@ -41,15 +41,14 @@ class Stopped(Exception):
 
 
 class RetryingTeacherClient:
-    """Sends each query to a teacher service until it answers; a context manager.
+    """Retries each query to a teacher service until it is answered; a context manager.
 
     Args:
         address: "host:port" of the service.
         timeout_seconds: Deadline of one attempt.
-        security: What to trust and show; None for plaintext without a token.
-        stop: Ends every wait with `Stopped`; None where nothing does.
-        give_up_seconds: A query that fails so long after it was first sent ends the pass; None
-            retries without end.
+        security: TLS and credentials; None for plaintext without a token.
+        stop: Ends every wait with `Stopped`; None for never.
+        give_up_seconds: Time after which a failing query ends the pass; None retries forever.
     """
 
     def __init__(
@@ -76,13 +75,13 @@ class RetryingTeacherClient:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Gives up the queries under way and closes the connection."""
+        """Cancels the queries in flight and closes the connection."""
         self._is_closed = True
         self._client.close()
         self._threads.shutdown(cancel_futures=True)
 
     def describe(self) -> TeacherDescription:
-        """What the service serves; every later answer must come from the same parameters.
+        """Describe the service's teacher; every later answer must come from the same parameters.
 
         Raises:
             TeacherError: The service does not answer.
@@ -90,11 +89,11 @@ class RetryingTeacherClient:
         return self._noted(self._client.describe())
 
     def wait_until_ready(self) -> TeacherDescription:
-        """Wait for the service, without end; returns what `describe` does.
+        """Wait for the service, without a limit; returns what `describe` does.
 
         Raises:
             Stopped: `stop` was set.
-            UserError: What answers is no teacher service.
+            UserError: The answer is not from a teacher service.
         """
         while True:
             try:
@@ -108,11 +107,11 @@ class RetryingTeacherClient:
         """Send a query and return; `labelling.Ask`.
 
         Args:
-            states: uint8 [B, H, W, stack]; must stay as they are.
+            states: uint8 [B, H, W, stack]; must not change.
 
         Returns:
-            The scores, float32 [B, A]. Its `result` raises Stopped after `stop`, and UserError
-            where the teacher refuses these states, has changed, or gave no answer for too long.
+            The scores, float32 [B, A]. Its `result` raises Stopped after `stop`, and UserError if
+            the teacher refuses these states, has changed, or gave no answer for too long.
         """
         return self._threads.submit(self._scores, states)
 
@@ -143,7 +142,7 @@ class RetryingTeacherClient:
         return answer.action_values
 
     def _wait_after(self, error: TeacherError) -> None:
-        """Log the failure, if the last such line is old, and wait before the next attempt.
+        """Log the failure, at a limited rate, and wait before the next attempt.
 
         Raises:
             Stopped: `stop` was set, or the client was closed.

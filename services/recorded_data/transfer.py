@@ -1,4 +1,4 @@
-"""From a recording into a table: rows, labels and writer brought together."""
+"""Transfers a recording into a table: rows, labels and writer combined."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ _LOG_PERIOD_SECONDS = 10.0
 
 
 class ReplayRestarted(Exception):
-    """The table holds another number of items than it has confirmed."""
+    """The table's number of items differs from what it had confirmed."""
 
 
 class Transfer:
-    """Writes the transitions of a recording in the order of time.
+    """Writes the transitions of a recording in time order.
 
     Args:
         config: Table, layout and number of transitions.
-        rows: The recording; of more transitions than wanted, the newest are.
-        labels: Of these rows.
-        ask: Where missing labels come from.
+        rows: The recording; if it has more transitions than needed, the newest are written.
+        labels: Labels of these rows.
+        ask: Queries missing labels.
         stop: Ends every wait.
-        on_written: Called with the number of transitions that the table has just confirmed.
+        on_written: Called with the number of newly confirmed transitions.
     """
 
     def __init__(
@@ -57,13 +57,13 @@ class Transfer:
         self._starts = rows.transition_rows(config.layout.n_step)[-config.transitions :]
 
     def resume(self, inserted: int) -> None:
-        """Write all transitions but the first `inserted`, which the table has.
+        """Write all transitions after the first `inserted`, which the table has.
 
         Raises:
-            ReplayRestarted: the replay server was restarted since.
-            ReplayTimeout: it is unavailable; nothing is under way.
+            ReplayRestarted: the replay server has restarted.
+            ReplayTimeout: it is unavailable; nothing is in flight.
             WriterStopped, Stopped: `stop` was set.
-            UserError: the data is damaged or has changed; or the teacher is another.
+            UserError: the data is damaged or has changed, or the teacher differs.
         """
         starts = self._starts[inserted:]
         wanted = np.zeros(self._rows.rows, bool)
@@ -97,7 +97,7 @@ class Transfer:
         inserted = inserted_items(self._config)
         is_last = confirmed == self._config.transitions
         if self._config.table == STUDENT_TABLE and is_last and inserted > confirmed:
-            return  # The student plays already: it waits for nothing but our last transition.
+            return  # The student is already playing and only waits for our last transition.
         if inserted != confirmed:
             raise ReplayRestarted(
                 f"the replay server confirmed {confirmed} transitions and now counts {inserted}"
@@ -105,7 +105,7 @@ class Transfer:
 
 
 def inserted_items(config: ImporterConfig) -> int:
-    """Items that the table to be filled has ever taken.
+    """The number of items ever inserted into the table.
 
     Raises:
         ReplayTimeout: the replay server does not answer.

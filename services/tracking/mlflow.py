@@ -1,4 +1,4 @@
-"""Runs in MLflow: where MLFLOW_TRACKING_URI says, else in MLflow's own local store."""
+"""Sends runs to MLflow: to MLFLOW_TRACKING_URI if set, else to MLflow's local store."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from services.tracking.tracker import PROJECT, TrackedRun
 
 _IDENTITY_TAG = "rrl_run"
 _MOST_PARAMS = 100
-"""That MLflow takes at once."""
+"""Most parameters that MLflow accepts at once."""
 
 
 class MLflow:
     """One run of MLflow; a `Tracker`."""
 
     def __init__(self, run: TrackedRun) -> None:
-        """Opens the run, or makes it where MLflow does not know it."""
+        """Opens the run, or creates it if MLflow does not have it."""
         self._client = MlflowClient()
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)
         known = self._client.get_experiment_by_name(name)
@@ -42,7 +42,7 @@ class MLflow:
         self._is_open = True
 
     def configuration(self, settings: Mapping[str, object]) -> None:
-        """Adds the settings that the run lacks; MLflow refuses to change others."""
+        """Adds the settings that the run lacks; MLflow refuses to change existing ones."""
         missing = {name: value for name, value in settings.items() if name not in self._params}
         params = [Param(name, str(value)) for name, value in missing.items()]
         for first in range(0, len(params), _MOST_PARAMS):

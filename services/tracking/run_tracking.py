@@ -1,8 +1,7 @@
-"""Sends what a run measures to its trackers.
+"""Sends the metrics of a run to its trackers.
 
-Each tracker is opened and used by a thread of its own, so that none delays the learner: a tracker
-may be a server far away. One that fails costs points of curves, no more; it is tried again with the
-next point.
+Each tracker has its own thread, so that a slow server does not delay the learner. A tracker that
+fails only loses points of curves; it is retried with the next point.
 """
 
 from __future__ import annotations
@@ -26,26 +25,26 @@ from services.shared.urls import without_credentials
 from services.tracking.tracker import TrackedRun, Tracker, TrackerName
 
 CLOSE_SECONDS = 30.0
-"""How long trackers may take to write what they have at the end of a session."""
+"""How long trackers may take to finish writing at the end of a session."""
 _MOST_WAITING = 1000
-"""Points that wait for a slow tracker; further ones are dropped."""
+"""Most points waiting for a slow tracker; further ones are dropped."""
 
 _MOST_WORDS = 200
-"""Characters of a library's own message in the log."""
+"""Most characters of a library's message in the log."""
 
 _LOGGER = logging.getLogger(__name__)
 
 _Sent: TypeAlias = tuple[int, Callable[[Tracker], None]]
-"""A step, and what to do with the tracker."""
+"""A step, and the call on the tracker."""
 
 
 def check_trackers(names: Iterable[TrackerName]) -> None:
-    """See that the libraries of some trackers are installed, and W&B has a login.
+    """Check that trackers' libraries are installed, and that W&B has a login.
 
-    They are not imported here: they start threads, and roles are copies of a process without any.
+    Does not import them, because they start threads, and roles fork from a process without threads.
 
     Raises:
-        UserError: one is not, or W&B would ask for a login; says what to do.
+        UserError: a library is missing, or W&B would ask for a login; says what to do.
     """
     for name in names:
         if importlib.util.find_spec(name) is None:
@@ -58,7 +57,7 @@ def check_trackers(names: Iterable[TrackerName]) -> None:
 
 @functools.cache
 def _wandb_would_ask() -> bool:
-    """Whether W&B would wait for a login, in a thread whose prompt is hard to answer."""
+    """Whether W&B would wait for a login, at a prompt in a thread that is hard to answer."""
     code = "import sys; from services.tracking.wandb import would_ask; sys.exit(3 * would_ask())"
     command = [sys.executable, "-c", code]
     quiet = subprocess.DEVNULL
@@ -66,11 +65,11 @@ def _wandb_would_ask() -> bool:
 
 
 class RunTracking:
-    """The trackers of a run, for one session of it.
+    """The trackers of a run, during one session.
 
     Args:
-        names: Which.
-        run: Its folder; where it holds the run's configuration and lineage, these are shown, too.
+        names: Names of the trackers.
+        run: Folder of the run; its configuration and lineage are sent, too, if present.
         resumed_step: Updates at which this session resumes; None for a fresh run.
 
     Raises:
@@ -84,25 +83,25 @@ class RunTracking:
         self._senders = [_Sender(name, run, resumed_step) for name in dict.fromkeys(names)]
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Send a point of each curve, as `Tracker.scalars`."""
+        """Send a point of each curve, like `Tracker.scalars`."""
         for sender in self._senders:
             sender.send(step, lambda tracker: tracker.scalars(step, values))
 
     def files(self, paths: Iterable[Path], step: int) -> None:
-        """Send the files that exist, as `Tracker.file`; they are to stay until `close` returns."""
+        """Send the files that exist, like `Tracker.file`; they must stay until `close` returns."""
         for path in filter(Path.is_file, paths):
             for sender in self._senders:
                 sender.send(step, functools.partial(_send_file, path, step))
 
     def close(self, timeout_seconds: float = CLOSE_SECONDS) -> None:
-        """Have the trackers write what they have; a second call does nothing.
+        """Have the trackers finish writing; a second call does nothing.
 
         Args:
-            timeout_seconds: How long to wait for it.
+            timeout_seconds: How long to wait.
         """
         deadline = time.monotonic() + timeout_seconds
         for sender in self._senders:
-            # All first: they write side by side.
+            # Ask all first, so that they write in parallel.
             sender.stop()
         for sender in self._senders:
             sender.join(max(0.0, deadline - time.monotonic()))
@@ -113,9 +112,9 @@ def _send_file(path: Path, step: int, tracker: Tracker) -> None:
 
 
 class _Sender:
-    """A tracker, and the thread that alone uses it; it starts with the first point.
+    """A tracker and its own thread, which starts with the first point.
 
-    A learner that finds another one at work must leave the run's files alone.
+    So a learner that finds another one running never touches the run's files.
     """
 
     def __init__(self, name: TrackerName, run: Path, resumed_step: int | None) -> None:
@@ -145,7 +144,7 @@ class _Sender:
             return
         self._thread.join(timeout_seconds)
         if self._thread.is_alive():
-            _LOGGER.warning("%s has not taken all metrics; the rest is lost", self._name)
+            _LOGGER.warning("%s did not accept all metrics in time; the rest is lost", self._name)
         self._thread = None
 
     def _work(self) -> None:
@@ -159,14 +158,14 @@ class _Sender:
                 self._tracker = self._open()
             use(self._tracker)
             self._has_failed = False
-        # Libraries raise what they like, and a run is worth more than its curves.
+        # Libraries may raise anything, and a run is worth more than its curves.
         except Exception as error:
             self._report(error)
             self._close()
         self._resumed_step = step
 
     def _open(self) -> Tracker:
-        """Open the tracker, and show what the run is."""
+        """Open the tracker, and send the run's configuration."""
         run = TrackedRun(folder=self._run, resumed_step=self._resumed_step)
         self._tracker = tracker = _TRACKERS[self._name](run)
         if (self._run / CONFIG_FILE).exists():
@@ -179,13 +178,13 @@ class _Sender:
         if self._tracker is not None:
             try:
                 self._tracker.close()
-            # As in `_use`; some libraries send what they have only now.
+            # As in `_use`; some libraries only send their data now.
             except Exception as error:
                 self._report(error)
         self._tracker = None
 
     def _report(self, error: Exception) -> None:
-        """Log the first error of a row; the ones that follow from it say nothing new."""
+        """Log the first of consecutive errors; the others add nothing."""
         if not self._has_failed:
             words = printable(str(error)[:_MOST_WORDS])
             _LOGGER.error("no metrics written to %s: %s", self._name, words)
@@ -193,7 +192,7 @@ class _Sender:
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
-    """Dotted name -> value, whose URLs hold no credentials."""
+    """Dotted name -> value, without credentials in URLs."""
     flat: dict[str, object] = {}
     for name, value in settings.items():
         if isinstance(value, dict) and value:
@@ -233,7 +232,7 @@ def _mlflow(run: TrackedRun) -> Tracker:
     return MLflow(run)
 
 
-# Each library is imported where its tracker is asked for.
+# Each library is imported only if its tracker is requested.
 _TRACKERS: Mapping[TrackerName, Callable[[TrackedRun], Tracker]] = {
     "tensorboard": _tensorboard,
     "trackio": _trackio,

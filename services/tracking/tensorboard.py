@@ -1,10 +1,10 @@
-"""Curves, texts and images as TensorBoard event files, without TensorFlow.
+"""Writes curves, texts and images as TensorBoard event files, without TensorFlow.
 
-The `tensorboard` package's own event writer loads TensorFlow where it is installed; its record
-writer and protos do not, and are all that these need.
+The event writer of the `tensorboard` package imports TensorFlow if it is installed; its record
+writer and protos, which suffice here, do not.
 
-A writer that resumes opens a new file and starts it with a session mark: TensorBoard then hides
-what an earlier process had written behind the step the run went back to.
+A resuming writer opens a new file that starts with a session mark: TensorBoard then hides what an
+earlier process wrote beyond the step from which the run resumes.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ _FILE_NAME = re.compile(r"events\.out\.tfevents\.(\d{10,})\.")
 
 
 class TensorBoard:
-    """Appends to one new event file of a folder; what was given is on disk when a call returns.
+    """Appends to a new event file in a folder; data is on disk when a call returns.
 
     A `Tracker`.
     """
 
     def __init__(self, run: TrackedRun) -> None:
-        """Opens the file; older ones of the run's metrics folder are left as they are.
+        """Opens the file; older ones in the run's metrics folder stay unchanged.
 
         Args:
-            run: What is shown; TensorBoard hides the points of older files behind the step at which
-                it resumes.
+            run: The run; TensorBoard hides points of older files beyond the step at which it
+                resumes.
 
         Raises:
             OSError: no space, no permission.
@@ -53,7 +53,8 @@ class TensorBoard:
         try:
             self._append(file_version="brain.Event:2")
             if run.resumed_step is not None:
-                # TensorBoard drops steps >= the mark's, and the checkpoint's own is still true.
+                # TensorBoard drops steps >= the mark's, and the checkpoint's own step is still
+                # valid.
                 mark = SessionLog(status=SessionLog.START)
                 self._append(step=run.resumed_step + 1, session_log=mark)
         except OSError:
@@ -67,7 +68,7 @@ class TensorBoard:
         self._add_text("configuration", "\n".join(["|setting|value|", "|---|---|", *rows]), step=0)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Adds one point per tag; NaN and infinity are written as they are.
+        """Adds one point per tag, including NaN and infinity.
 
         Raises:
             OSError: no space.
@@ -76,7 +77,7 @@ class TensorBoard:
         self._append(step=step, summary=Summary(value=points))
 
     def file(self, path: Path, step: int) -> None:
-        """Adds an image, which may move, or a text.
+        """Adds an image, possibly animated, or a text.
 
         Raises:
             OSError: the file cannot be read, or no space.
@@ -114,7 +115,7 @@ class TensorBoard:
 
 
 def _open_new_file(folder: Path) -> BinaryIO:
-    """Opens an event file that sorts behind the others: TensorBoard reads a folder in order."""
+    """Opens an event file that sorts after the others: TensorBoard reads a folder in order."""
     stamps = [int(match[1]) for path in folder.iterdir() if (match := _FILE_NAME.match(path.name))]
     stamp = max([int(time.time()), *(other + 1 for other in stamps)])
     name = f"events.out.tfevents.{stamp:010d}.{socket.gethostname()}.{os.getpid()}"

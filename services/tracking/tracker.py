@@ -1,4 +1,4 @@
-"""What a tracker of experiments gets of a run; its kinds are in the files beside, one each."""
+"""The interface of an experiment tracker; each implementation has its own module."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ from typing import Literal, Protocol, TypeAlias
 from rrl_agents.durable_files import write_whole
 
 TrackerName: TypeAlias = Literal["tensorboard", "trackio", "wandb", "mlflow"]
-"""Also the name of the library."""
+"""Name of a tracker and of its library."""
 
 PROJECT = "rrl"
-"""What trackers file runs under, where the user's environment does not say."""
+"""The project in trackers, unless the user's environment names another."""
 
 METRICS_FOLDER = "metrics"
 _IDENTITY_FILE = "tracked_as"
 _IDENTITY = re.compile(r"[0-9a-f]{32}")
 _IDENTIFYING = threading.Lock()
-"""Several trackers of a run ask at once."""
+"""Several trackers of a run may call at once."""
 
 
 class Tracker(Protocol):
-    """Takes what a user wants to see of a run. Used by one thread; may raise what it likes."""
+    """Records a run for the user. Used by one thread; may raise anything."""
 
     def configuration(self, settings: Mapping[str, object]) -> None:
-        """Show the settings: dotted name -> a JSON value; once per session, always the same."""
+        """Record the settings, dotted name -> JSON value; once per session, always the same."""
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Add points to curves.
 
         Args:
-            step: Updates of the learner; less than before where a run resumes.
+            step: Updates of the learner; lower than before if a run resumes.
             values: By tag, e.g. {"loss/td": 0.1}; may be NaN or infinite.
         """
 
     def file(self, path: Path, step: int) -> None:
-        """Show or keep a file: .gif, .png, .md or .json; in place of one of the same name."""
+        """Show or store a file, .gif, .png, .md or .json, replacing one of the same name."""
 
     def close(self) -> None:
         """Write the rest; a second call does nothing."""
@@ -48,10 +48,10 @@ class Tracker(Protocol):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrackedRun:
-    """The run that a tracker shows.
+    """The run that a tracker records.
 
     Attributes:
-        folder: Of the run.
+        folder: Folder of the run.
         resumed_step: Updates at which this session resumes; None for a fresh run.
     """
 
@@ -65,7 +65,7 @@ class TrackedRun:
 
     @property
     def identity(self) -> str:
-        """32 hexadecimal digits: the run's alone, and the same in all sessions of it.
+        """32 hexadecimal digits, unique to the run and the same in all of its sessions.
 
         Raises:
             OSError: no space, no permission.
@@ -84,7 +84,7 @@ class TrackedRun:
 
     @property
     def name(self) -> str:
-        """Readable, and the run's alone: that of its folder, and the start of its identity."""
+        """A readable, unique name: its folder's name, and the start of its identity."""
         return f"{self.folder.resolve().name}-{self.identity[:6]}"
 
 

@@ -1,4 +1,4 @@
-"""Runs in Trackio: in its local database, or where its own TRACKIO_ variables say."""
+"""Sends runs to Trackio: to its local database, or where its TRACKIO_ variables say."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ class Trackio:
     """One run of Trackio; a `Tracker`."""
 
     def __init__(self, run: TrackedRun) -> None:
-        """Opens the run, or makes it where Trackio does not know it."""
+        """Opens the run, or creates it if Trackio does not have it."""
         self._run = trackio.init(project=PROJECT, name=run.name, resume="allow", embed=False)
         self._is_open = True
 
     def configuration(self, settings: Mapping[str, object]) -> None:
-        """Goes out with the next point."""
+        """Is sent with the next point."""
         self._run.config.update(settings)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
@@ -37,7 +37,7 @@ class Trackio:
             self._run.log({name: trackio.Markdown(as_markdown(path))}, step=step)
 
     def close(self) -> None:
-        """Waits until all is written, at most half a minute."""
+        """Waits until everything is written, at most half a minute."""
         if self._is_open:
             self._is_open = False
             self._run.finish()

@@ -1,4 +1,4 @@
-"""Runs in Weights & Biases, by the user's own login; in a folder where WANDB_MODE is offline."""
+"""Sends runs to Weights & Biases with the user's login, or to a folder if WANDB_MODE is offline."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _STEP = "learner_updates"
 
 
 def would_ask() -> bool:
-    """Whether opening a run would ask for a login, and wait for it where there is a terminal."""
+    """Whether opening a run would ask for a login, and wait for it on a terminal."""
     settings = wandb.setup().settings
     is_online = settings.mode not in ("offline", "dryrun", "disabled")
     return is_online and wandb.api.api_key is None and settings.identity_token_file is None
@@ -25,16 +25,16 @@ class WandB:
     """One run of Weights & Biases; a `Tracker`."""
 
     def __init__(self, run: TrackedRun) -> None:
-        """Opens the run, or makes it where it is not known."""
+        """Opens the run, or creates it if it does not exist."""
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", PROJECT),
             id=run.identity,
             name=run.name,
             resume="allow",
-            # The role's log, or the terminal, is not for it to read along.
+            # It must not record the role's log or the terminal.
             settings=wandb.Settings(console="off", reinit="create_new"),
         )
-        # Its own steps never go back, as those of a run that resumes do.
+        # Its own steps never decrease, but those of a resumed run do.
         self._run.define_metric("*", step_metric=_STEP)
         self._is_open = True
 
@@ -47,8 +47,9 @@ class WandB:
         self._run.log({**values, _STEP: step})
 
     def file(self, path: Path, step: int) -> None:
-        """Keeps a file with the run's; images are shown, too."""
-        # Of a link, which `save` alone makes, an offline run would later find another file or none.
+        """Stores a file with the run; images are also shown."""
+        # `save` only makes a link, behind which an offline run might later find another file or
+        # none.
         kept = shutil.copy(path, self._run.dir)
         self._run.save(kept, base_path=self._run.dir, policy="now")
         if path.suffix == ".gif":
