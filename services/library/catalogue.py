@@ -1,10 +1,10 @@
 """Teachers by name: bundled with this package or others, fetched, imported, exported from a run.
 
-Packages declare theirs, each a function that makes a policy, in the group `rrl.teachers` of entry
-points, under names of their own.
+Other packages declare theirs, each a function that makes a policy, in the entry point group
+`rrl.teachers`.
 
 A name is `<Game>/<agent>`, e.g. `Pong/dqn-bundled`, `Breakout/dqn400-run1` or `Pong/my-student`. It
-stands wherever a path may; `./Pong/...` is always a path.
+can be used wherever a path can; `./Pong/...` is always a path.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from services.library.places import cache_directory, exported_directory, importe
 from services.shared.errors import UserError
 
 BUNDLED_DIRECTORY = Path(rrl_agents.__file__).parent / "teachers"
-"""Where the teachers that come with this package lie, one directory each."""
+"""Folder of the teachers that ship with this package, one directory each."""
 
 BUNDLED, FETCHED, IMPORTED, EXPORTED = "bundled", "fetched", "imported", "exported"
 PACKAGED = "packaged"
@@ -43,7 +43,7 @@ class Entry:
     Attributes:
         name: `<Game>/<agent>`.
         kind: "bundled", "packaged", "fetched", "imported" or "exported".
-        path: Its directory; of a packaged one, its file.
+        path: Its directory; for a packaged teacher, its file.
     """
 
     name: str
@@ -53,13 +53,13 @@ class Entry:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PackagedTeacher:
-    """A teacher that comes with somebody else's package, and is imported from there.
+    """A teacher in a file of another package.
 
     Attributes:
-        package: The package to find it in.
-        file: Its file, from the package's folder on.
-        game: What it plays, as environments here are named.
-        algorithm: How it learned.
+        package: The package that contains it.
+        file: Its file, relative to the package's folder.
+        game: The task it plays, as named here.
+        algorithm: Algorithm that trained it.
     """
 
     package: str
@@ -76,18 +76,18 @@ PACKAGED_TEACHERS: Mapping[str, PackagedTeacher] = {
         algorithm="QR-DQN",
     ),
 }
-"""Name -> where it is, whether or not its package is installed."""
+"""Name -> its location, whether or not the package is installed."""
 
 _PLAYERS = "rrl_agents.environments.balloon_players"
 _OWN_POLICIES: Mapping[str, str] = {
     "BLE/station_seeker": f"{_PLAYERS}:StationSeeker",
     "BLE/random": f"{_PLAYERS}:Random",
 }
-"""Name -> `module:factory` of policies here that have no parameters."""
+"""Name -> `module:factory` of our policies without parameters."""
 
 
 def entries() -> list[Entry]:
-    """Every teacher there is, by name; nothing in their files is looked at."""
+    """All available teachers by name, without reading their files."""
     found = [
         *_bundled(),
         *_packaged(),
@@ -99,20 +99,20 @@ def entries() -> list[Entry]:
 
 
 def locate(name_or_path: str) -> str:
-    """What a name stands for.
+    """Resolve a name.
 
     Args:
         name_or_path: A name of the catalogue, in any spelling of the game; a bundled teacher's
-            short name ("pong_dqn"); a name that an installed package declares; or anything else
-            that a teacher may be given as, which is handed back as it is.
+            short name ("pong_dqn"); a name that an installed package declares; or any other
+            reference to a teacher, which is returned unchanged.
 
     Returns:
         The path of the named teacher's directory; the `module:factory` of a declared one; or the
         argument.
 
     Raises:
-        UserError: It has the form of a name of a known game, there is no such teacher, and no such
-            path either; says which names are near.
+        UserError: It looks like a name with a known game, but there is no such teacher and no such
+            path; lists similar names.
     """
     if name_or_path.isidentifier() and (BUNDLED_DIRECTORY / name_or_path / CARD_FILE).is_file():
         return str(BUNDLED_DIRECTORY / name_or_path)
@@ -130,7 +130,7 @@ def locate(name_or_path: str) -> str:
     packaged = packaged_teacher(name_or_path)
     if packaged is not None:
         raise UserError(
-            f"{name_or_path} comes with the package {packaged.package}, which is not installed "
+            f"{name_or_path} is part of the package {packaged.package}, which is not installed "
             "here: install it, e.g. with `make setup`"
         )
     names = [*(entry.name for entry in entries()), *declared]
@@ -143,7 +143,7 @@ def locate(name_or_path: str) -> str:
 
 
 def installed_teachers() -> Mapping[str, str]:
-    """The teachers that are code, here and declared by installed packages, by name.
+    """Teachers that are code, ours and those declared by installed packages, by name.
 
     Returns:
         Name -> `module:factory`.
@@ -152,17 +152,17 @@ def installed_teachers() -> Mapping[str, str]:
 
 
 def packaged_teacher(name: str) -> PackagedTeacher | None:
-    """The teacher of somebody else's package that a name stands for; None where it is another."""
+    """The packaged teacher of a name; None if the name is not one."""
     return next((one for key, one in PACKAGED_TEACHERS.items() if _is_same(key, name)), None)
 
 
 def _find_named(name: str) -> Path | None:
-    """Directory of the teacher of a name, in any spelling of the game; None where it is free."""
+    """Directory of the named teacher, in any spelling of the game; None if the name is free."""
     return next((entry.path for entry in entries() if _is_same(entry.name, name)), None)
 
 
 def _is_same(one: str, other: str) -> bool:
-    """Whether two names are one in any spelling of the game; one without a game has no other."""
+    """Whether two names are the same, in any spelling of the game."""
     (game, _, agent), (other_game, _, other_agent) = one.partition("/"), other.partition("/")
     if not agent:
         return one == other
@@ -170,14 +170,14 @@ def _is_same(one: str, other: str) -> bool:
 
 
 def free_place(root: Path, name: str) -> Path:
-    """Where a new teacher is to lie.
+    """The directory for a new teacher.
 
     Args:
-        root: Folder of all that are made alike.
-        name: What it is to be called, <Game>/<agent>.
+        root: Folder for this kind of teachers.
+        name: Its name, <Game>/<agent>.
 
     Raises:
-        UserError: it has another form, or is another teacher's name.
+        UserError: the name is invalid, or taken.
     """
     game, _, agent = name.partition("/")
     place = root / check_name(game) / check_name(agent)
@@ -187,7 +187,7 @@ def free_place(root: Path, name: str) -> Path:
 
 
 def check_name(part: str) -> str:
-    """Refuse what cannot be half of a name: anything that could lead out of its folder.
+    """Refuse invalid parts of a name, which could lead out of the folder.
 
     Args:
         part: A game, or an agent's own name.
@@ -196,12 +196,12 @@ def check_name(part: str) -> str:
         The same.
 
     Raises:
-        UserError: It is too long, or of other characters.
+        UserError: It is too long, or has other characters.
     """
     if re.fullmatch(_NAME_PART, part) is None:
         raise UserError(
-            f"{part[:120]!r} is no name; give 1 to 100 letters, digits, '_', '.', '+' or '-', "
-            "beginning with a letter or digit"
+            f"{part[:120]!r} is not a valid name; give 1 to 100 letters, digits, '_', '.', '+' or "
+            "'-', beginning with a letter or digit"
         )
     return part
 
@@ -223,7 +223,7 @@ def _packaged() -> Iterator[Entry]:
 
 
 def _named(root: Path, marker: str, kind: str) -> Iterator[Entry]:
-    """Directories two levels down that are whole: their marker is written last."""
+    """Complete directories two levels down: their marker is written last."""
     for path in root.glob(f"*/*/{marker}"):
         name = "/".join(path.parent.relative_to(root).parts)
         if _NAME.fullmatch(name):

@@ -1,4 +1,4 @@
-"""The wall that hostile files meet: a function of ours runs in a process of its own, within bounds.
+"""Runs a function of ours in a sandboxed process, to read untrusted files.
 
     rows = run_confined("rrl_agents.some.reader:convert", {"source": "a.hdf5", "out": "b"})
 
@@ -6,13 +6,13 @@
             <- stdout, a file: JSON {"result": ...}, {"refused": words} or {"failed": words} --
             <- stderr, a pipe: what libraries print, on either stream --
 
-Readers execute nothing that a file asks for; what a damaged file costs, raises, or breaks in a C
-library, ends here. The child bounds its memory, CPU time and file sizes before it imports a reader,
-dumps no core, and uses few CPUs and no GPU; the caller bounds time and output, and at the end kills
-the child's process group. The child dies with the caller.
+Readers never execute anything from a file. Whatever a damaged file costs, raises, or breaks in a C
+library stays in the child. The child limits its memory, CPU time and file sizes before it imports a
+reader, dumps no core, and uses few CPUs and no GPU. The caller limits time and output, and finally
+kills the child's process group. The child dies with the caller.
 
-Memory is counted as Linux counts `RLIMIT_DATA`, which leaves out the code of libraries: JAX takes
-0.11 GB of it when imported and TensorFlow 0.35 GB, of 0.4 and 1.2 GB of addresses.
+Memory is limited by Linux's `RLIMIT_DATA`, which excludes the code of libraries: importing JAX
+takes 0.11 GB of it and TensorFlow 0.35 GB, out of 0.4 and 1.2 GB of address space.
 """
 
 from __future__ import annotations
@@ -40,21 +40,21 @@ from services.shared.errors import UserError
 _PR_SET_PDEATHSIG = 1
 
 _CPUS = 4
-"""Most CPUs of the child: libraries start threads for each, and their stacks are memory."""
+"""Most CPUs of the child: libraries start a thread for each, whose stacks take memory."""
 
 _PRINTED_BYTES = 1 << 20
-"""Most that libraries print in the child."""
+"""Most output of libraries in the child."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What a confined function may use.
+    """Limits of a confined function.
 
     Attributes:
-        memory_bytes: Of the process's data; libraries count, too.
-        cpu_seconds: Of the process, whole seconds.
-        wall_seconds: Until it ends.
-        file_bytes: Largest file that it writes.
+        memory_bytes: Data of the process, including that of libraries.
+        cpu_seconds: CPU time of the process, whole seconds.
+        wall_seconds: Time until it must end.
+        file_bytes: Largest file that it may write.
         output_bytes: Largest result as JSON.
     """
 
@@ -72,20 +72,20 @@ def run_confined(
     limits: Limits | None = None,
     subject: object = "the input",
 ) -> Any:
-    """Run a function in a process of its own.
+    """Run a function in a sandboxed process.
 
     Args:
-        function: "module:name" of one of ours; never from a file or a user.
-        arguments: Its keyword arguments: what JSON has; paths arrive as text.
-        limits: What it may use, `Limits()` when None.
-        subject: What it reads: the first words of an error that is not the function's own.
+        function: "module:name" of our own code; never taken from a file or a user.
+        arguments: Its keyword arguments, as JSON; paths are passed as text.
+        limits: Its limits; None for `Limits()`.
+        subject: What it reads; starts error messages that are not the function's own.
 
     Returns:
-        What the function returned, as JSON has it (tuples become lists).
+        The function's result as JSON (tuples become lists).
 
     Raises:
-        UserError: The function refused (ValueError or OSError, with its words), broke down, or
-            needed more than its limits.
+        UserError: The function raised ValueError or OSError (with its message), crashed, or
+            exceeded its limits.
     """
     limits = limits or Limits()
     request = {
@@ -113,12 +113,12 @@ def run_confined(
 
 
 def _run(request: Mapping[str, object], seconds: float, answers: IO[bytes]) -> tuple[str, bytes]:
-    """Run the child to its end.
+    """Run the child until it ends.
 
     Returns:
-        How it ended, for where it gave no answer; and what it printed.
+        How it ended, in case it gave no answer; and its output.
     """
-    # Not -m: it would look for modules in the working folder first, where the hostile file may lie.
+    # Not -m, which would import from the working folder first, where the untrusted file may be.
     program = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import main; main()"
     deadline = time.monotonic() + seconds
     with subprocess.Popen(
@@ -147,13 +147,13 @@ def _run(request: Mapping[str, object], seconds: float, answers: IO[bytes]) -> t
 
 
 def _kill_group(leader: int) -> None:
-    """Kill the child and what it started: the group outlives its leader."""
+    """Kill the child and its descendants: the group outlives its leader."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(leader, signal.SIGKILL)
 
 
 def main() -> None:
-    """The child: run what is asked for and write the answer to what was stdout."""
+    """The child: run the function and write the answer to the original stdout."""
     answers = os.dup(1)
     os.dup2(2, 1)
     request = json.loads(sys.argv[1])
@@ -169,7 +169,7 @@ def main() -> None:
 
 def _die_with(parent: int) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # It died before.
+    if os.getppid() != parent:  # It has already died.
         os._exit(1)
 
 
@@ -192,7 +192,7 @@ def _answer(function: str, arguments: dict[str, Any], limits: Limits) -> dict[st
         return {"result": pkgutil.resolve_name(function)(**arguments)}
     except ImportError as error:
         return {"refused": f"{error}; run this where it is installed: pip install '.[train]'"}
-    except Exception as error:  # A library's, of any class, or a fault of ours.
+    except Exception as error:  # Any error of a library, or a bug of ours.
         if exceeded := _exceeded(error, limits):
             return {"failed": exceeded}
         if isinstance(error, (UserError, ValueError, OSError)):
@@ -203,7 +203,7 @@ def _answer(function: str, arguments: dict[str, Any], limits: Limits) -> dict[st
 
 
 def _exceeded(error: BaseException | None, limits: Limits) -> str | None:
-    while error is not None:  # Readers turn what a library raises into their own errors.
+    while error is not None:  # Readers convert errors of libraries into their own.
         if isinstance(error, MemoryError):
             return f"took more than {limits.memory_bytes} bytes of memory"
         if isinstance(error, OSError) and error.errno == errno.EFBIG:

@@ -1,4 +1,4 @@
-"""The one door to teachers: a reference becomes a directory, an entry point or an ensemble.
+"""Opens references to teachers: as a directory, an entry point or an ensemble.
 
     Pong/dqn-bundled, pong_dqn     a name of the store
     exported/my-student            a teacher's directory: itself
@@ -10,10 +10,10 @@
     https://.., gs://BUCKET/..     any of these, downloaded once
     hf://ORG/REPO[@REVISION][/..]  a teacher's directory, or a model, of the Hugging Face Hub
     my_package:make_teacher        an entry point: a Python policy of the user's own
-    ensemble:mean:A,B              several of these that answer as one
+    ensemble:mean:A,B              several of these combined
 
-What is foreign is imported once into CACHE/imported/<key>/ and found there the next time. The key
-is the SHA-256 of the content of all files that are read, of their names and of what the user says.
+Foreign files are imported once into CACHE/imported/<key>/ and found there the next time. The key is
+the SHA-256 of all files that are read, their names and the user's hints.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ EntryPoint = NewType("EntryPoint", str)
 """`module:factory` of a Python policy."""
 
 _FORMAT = 1
-"""Of imported directories; another number has all foreign work imported again."""
+"""Format of imported directories; a new number imports everything again."""
 
 _MAX_BYTES = 4 << 30
 _LOCK_FILE = ".import.lock"
@@ -57,20 +57,20 @@ _LOCK_WAIT_SECONDS = 900.0
 
 
 def open_reference(reference: str, *, store: Path | None = None) -> Path | EntryPoint | Ensemble:
-    """What a reference stands for.
+    """Open a reference.
 
     Args:
-        reference: A name of the store, a path, a URL, an entry point, or an ensemble. A name goes
-            before a path (`./pong_dqn` is the path), and a path that is there before an entry
+        reference: A name of the store, a path, a URL, an entry point, or an ensemble. A name takes
+            precedence over a path (`./pong_dqn` is the path), and an existing path over an entry
             point.
-        store: Folder of imported work; that of the cache when None.
+        store: Folder of imported teachers; None for the cache's.
 
     Returns:
         A teacher's directory, the entry point, or the ensemble, whose members are not opened.
 
     Raises:
-        UserError: There is nothing of that name, or it cannot be imported: damaged, unsafe, or it
-            leaves something open; says what to do.
+        UserError: There is nothing of that name, or it cannot be imported because it is damaged,
+            unsafe or ambiguous.
     """
     with user_errors():
         ensemble = parse_ensemble(reference)
@@ -93,21 +93,20 @@ def import_reference(
     name: str | None = None,
     store: Path | None = None,
 ) -> Path:
-    """Import foreign work, or another teacher's directory with something else said of it.
+    """Import foreign files, or a teacher's directory with other hints.
 
     Args:
         reference: A name of the store, a path or a URL.
-        hints: What the user says of it.
-        number: Which checkpoint of a Dopamine agent; the newest when None.
-        name: What it is called, GAME/NAME or NAME; its card says NAME. None for what its files
-            say.
+        hints: Facts that the user adds.
+        number: Number of a Dopamine agent's checkpoint; None for the newest.
+        name: Its name, GAME/NAME or NAME; its card has NAME. None takes the name in its files.
         store: As for `open_reference`.
 
     Returns:
         Its directory in the store.
 
     Raises:
-        UserError: As `open_reference`; or what the user says contradicts what the files say.
+        UserError: As `open_reference`; or the hints contradict the files.
     """
     with user_errors((ValueError, OSError)):
         if parse_ensemble(reference) is not None:
@@ -125,12 +124,12 @@ def import_reference(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Source:
-    """What is to be imported.
+    """Files to import.
 
     Attributes:
-        file: What names it to the importer.
-        files: All that is read.
-        place: What its card has from where it lies: the agent's folder, and its game.
+        file: The file or folder to give to the importer.
+        files: All files that are read.
+        place: Facts for its card from its location: the agent's folder, and its game.
     """
 
     file: Path
@@ -138,7 +137,7 @@ class _Source:
     place: tuple[str | None, ...] = ()
 
     def key(self, said: Mapping[str, object]) -> str:
-        """What its files hold now, and all else that its card is made of; refuses too much."""
+        """Digest of its files and of everything else in its card; refuses too large files."""
         names = [file.name for file in self.files]
         size = sum(file.stat().st_size for file in self.files)
         if size > _MAX_BYTES:
@@ -150,10 +149,10 @@ class _Source:
 
 
 def _located(reference: str, number: int | None = None) -> str:
-    """A path, or an entry point, of what may be named or lie elsewhere."""
+    """Resolve names and URLs to a path or an entry point."""
     if "://" not in reference:
         return locate(reference)
-    # Only here, as the rest needs no network.
+    # Imported here, because the rest needs no network.
     from services.library.fetch.references import download_reference
 
     return str(download_reference(reference, cache_directory() / "downloads", number=number))
@@ -183,7 +182,7 @@ def _source(reference: str, number: int | None) -> _Source:
 
 
 def _import(source: _Source, said: Mapping[str, object], directory: Path) -> None:
-    """Import once, also for other processes that ask; all of it is there at the end, or nothing."""
+    """Import once, atomically, for this and other processes."""
     store = directory.parent
     try:
         make_folders(store)
@@ -197,7 +196,7 @@ def _import(source: _Source, said: Mapping[str, object], directory: Path) -> Non
     with locked(store / _LOCK_FILE, wait_seconds=_LOCK_WAIT_SECONDS):
         if (directory / CARD_FILE).is_file():
             return
-        # No other process imports now: what has a temporary name was left behind by a kill.
+        # No other process is importing, so temporary names were left behind by a crash.
         for left in store.glob(".*.tmp"):
             shutil.rmtree(left, ignore_errors=True)
         unfinished = store / f".{directory.name}.tmp"

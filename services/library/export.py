@@ -1,10 +1,10 @@
-"""A student's directory as the next teacher: written whole or not at all, never over another.
+"""Exports a student as a teacher's directory: atomically, and never over another.
 
-    DIR/params.safetensors, card.json, README.md   what `rrl teacher serve` takes
+    DIR/params.safetensors, card.json, README.md   for `rrl teacher serve`
     DIR/model.onnx                                 on request
-    DIR/dopamine/                                  on request: what Dopamine's JaxDQNAgent loads
+    DIR/dopamine/                                  on request: for Dopamine's JaxDQNAgent
 
-Each form is read back, or asked, before the directory gets its name.
+Each form is read back, or evaluated, before the directory gets its name.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ ONNX_FILE = "model.onnx"
 DOPAMINE_FOLDER = "dopamine"
 
 TOLERANCE = 1e-4
-"""Largest difference of two values, as a part of the largest value, or of 1 where all are smaller:
-sums of some thousand float32 products in another order differ by about 1e-6 of their terms."""
+"""Largest difference between values, relative to the largest value or to 1. Sums of some thousand
+float32 products in another order differ by about 1e-6 of their terms."""
 
 
 _ENVIRONMENTS = 8
@@ -56,14 +56,15 @@ def export_teacher(
     """Write a teacher's directory.
 
     Args:
-        directory: Where; must not exist. Its parents are made.
-        teacher: Whom.
-        onnx_states: [N, *observation_shape], real states: also write an ONNX model, which must
-            give the teacher's own values there. None for no ONNX model.
-        dopamine: Also write a Dopamine checkpoint, which trains on from this. None for none.
+        directory: The directory; must not exist. Its parents are created.
+        teacher: The teacher.
+        onnx_states: [N, *observation_shape], real states, to also write an ONNX model, which must
+            give the teacher's values there; None for no ONNX model.
+        dopamine: State to also write a Dopamine checkpoint, from which Dopamine can continue
+            training; None for none.
 
     Raises:
-        UserError: The directory is there, cannot be written, or one of the forms cannot hold this
+        UserError: The directory exists or cannot be written, or a form does not support this
             teacher; nothing is left behind.
     """
     refuse_taken(directory)
@@ -80,7 +81,7 @@ def export_teacher(
             agent = unfinished / DOPAMINE_FOLDER
             write_dopamine_agent(agent, teacher, dopamine)
             _check_equal(import_dopamine_agent(agent).params, teacher, "the Dopamine checkpoint")
-        # Another process may have taken it since; only an empty directory would give way.
+        # Another process may have created it since; only an empty directory would be replaced.
         refuse_taken(directory)
         rename_whole(unfinished, directory)
     except (ValueError, OSError) as error:
@@ -90,7 +91,7 @@ def export_teacher(
 
 
 def refuse_taken(directory: Path) -> None:
-    """Refuse a directory that something has already.
+    """Refuse an existing directory.
 
     Raises:
         UserError: it exists.
@@ -121,7 +122,7 @@ def onnx_model(teacher: Teacher) -> bytes:
     """
     card = teacher.card
     if card.network is None:
-        raise ValueError(f"{card.name!r} has no network of ours that ONNX could hold")
+        raise ValueError(f"{card.name!r} has no network of ours to export to ONNX")
     model = onnx.load_model_from_string(export_onnx(card.network, teacher.params, card.spec))
     about = {"rrl.game": card.game, "rrl.name": card.name, "rrl.output": card.output}
     onnx.helper.set_model_props(model, about)
@@ -129,7 +130,7 @@ def onnx_model(teacher: Teacher) -> bytes:
 
 
 def check_same_values(model: bytes, teacher: Teacher, states: NDArray[Any]) -> None:
-    """Compare a model's answers with those of the network it was made from.
+    """Compare a model's outputs with those of its network.
 
     Args:
         model: From `onnx_model`.
@@ -137,7 +138,7 @@ def check_same_values(model: bytes, teacher: Teacher, states: NDArray[Any]) -> N
         states: [N, *observation_shape], real ones.
 
     Raises:
-        ValueError: They differ by more than the order of additions explains.
+        ValueError: They differ by more than the order of additions can explain.
     """
     card = teacher.card
     assert card.network is not None, "the model was made from it"
@@ -145,7 +146,7 @@ def check_same_values(model: bytes, teacher: Teacher, states: NDArray[Any]) -> N
     answer = jax.jit(lambda params, batch: action_values(network, params, batch))
     expected = np.asarray(answer(teacher.params, jnp.asarray(states)))
     (found,) = open_session(model).run((OUTPUT_NAME,), {INPUT_NAME: states})
-    # Written so that a value that is not a number fails, too.
+    # Written so that NaN fails, too.
     difference = float(np.abs(found - expected).max())
     if not difference <= TOLERANCE * max(1.0, float(np.abs(expected).max())):
         raise ValueError(
@@ -155,11 +156,11 @@ def check_same_values(model: bytes, teacher: Teacher, states: NDArray[Any]) -> N
 
 
 def played_states(config: EnvironmentConfig, *, count: int = 64) -> NDArray[np.uint8]:
-    """Play at random and keep some of the states.
+    """Play at random and sample some of the states.
 
     Args:
-        config: What is played.
-        count: States wanted, at least 1.
+        config: The environment.
+        count: Number of states, at least 1.
 
     Returns:
         uint8 [count, H, W, stack], the same for the same arguments.

@@ -1,8 +1,8 @@
-"""Teachers in repositories of the Hugging Face Hub: `hf://ORG/REPO[@REVISION][/PATH]`.
+"""Teachers in repositories on the Hugging Face Hub: `hf://ORG/REPO[@REVISION][/PATH]`.
 
-The library of the Hub finds repositories, knows the user's token, and uploads; `fetch.download` has
-the bytes, within announced sizes. A revision is a branch, tag or commit; its files are those of one
-commit. HF_ENDPOINT, HF_TOKEN and `hf auth login` count as everywhere.
+The Hub's library finds repositories, reads the user's token, and uploads; `fetch.download`
+downloads, within announced sizes. A revision is a branch, tag or commit; its files are those of one
+commit. HF_ENDPOINT, HF_TOKEN and `hf auth login` work as usual.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _SHA256_DIGITS = 64
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class HubReference:
-    """Where something is on the Hub.
+    """A location on the Hub.
 
     Attributes:
         repository: ORG/REPO.
@@ -48,19 +48,19 @@ class HubReference:
     path: str = ""
 
     def __str__(self) -> str:
-        """As it is written: `parse_hub` reads it back."""
+        """The form that `parse_hub` reads."""
         revision = "" if self.revision is None else f"@{quote(self.revision, safe='')}"
         return f"{SCHEME}{self.repository}{revision}{self.path and '/'}{self.path}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class HubFiles:
-    """What a reference stands for.
+    """The files of a reference.
 
     Attributes:
-        name: Of the file, or of the folder for several.
-        files: Name -> where it is, of one commit.
-        digests: Name -> SHA-256 of the content; of a small file SHA-1 of its git blob.
+        name: Name of the file, or of the folder for several.
+        files: Name -> remote file, all of one commit.
+        digests: Name -> SHA-256 of the content; for a small file, SHA-1 of its git blob.
     """
 
     name: str
@@ -72,7 +72,7 @@ def parse_hub(text: str) -> HubReference:
     """Read a reference.
 
     Raises:
-        UserError: it has another form.
+        UserError: it is invalid.
     """
     match = _REFERENCE.fullmatch(text)
     if match is None or ".." in text:
@@ -86,7 +86,7 @@ def parse_hub(text: str) -> HubReference:
 
 
 def hub_endpoint() -> str:
-    """The Hub that is asked.
+    """URL of the Hub.
 
     Raises:
         UserError: its library is not installed.
@@ -97,7 +97,7 @@ def hub_endpoint() -> str:
 
 
 def hub_http() -> Http:
-    """Connections that show the user's token to the Hub alone; downloads lie elsewhere."""
+    """Connections that send the user's token only to the Hub, not to its download hosts."""
     with _library():
         from huggingface_hub import get_token
     token = get_token()
@@ -106,7 +106,7 @@ def hub_http() -> Http:
 
 
 def hub_files(reference: HubReference) -> HubFiles:
-    """Look up what a reference stands for: a teacher's directory, or a single model file.
+    """Look up the files of a reference: a teacher's directory, or a single model file.
 
     Raises:
         UserError: it does not exist, is not visible with this token, or holds no teacher.
@@ -138,10 +138,10 @@ def hub_files(reference: HubReference) -> HubFiles:
 
 
 def check_digests(folder: Path, digests: Mapping[str, str]) -> None:
-    """Compare files with what the Hub says of them; those that differ are removed.
+    """Compare files with the Hub's digests; those that differ are deleted.
 
     Args:
-        folder: Where they are.
+        folder: The folder.
         digests: As in `HubFiles`.
 
     Raises:
@@ -152,30 +152,31 @@ def check_digests(folder: Path, digests: Mapping[str, str]) -> None:
         (folder / name).unlink()
     if wrong:
         raise UserError(
-            f"{', '.join(wrong)}: what came is not what the Hub announced, so it was removed; run "
-            "the same command again. If that ends the same, something on the way changes it"
+            f"{', '.join(wrong)}: the download differs from what the Hub announced, so it was "
+            "deleted; run the same command again. If it fails again, something on the way "
+            "changes it"
         )
 
 
 def push_files(
     reference: HubReference, files: Iterable[Path], readme: str, *, private: bool
 ) -> str:
-    """Upload a teacher into a repository, as one commit; the repository is made where missing.
+    """Upload a teacher to a repository as one commit; the repository is created if missing.
 
-    Parameters of a teacher that was there before, which would not fit the new card, are removed.
+    Parameters of an earlier teacher, which would not fit the new card, are deleted.
 
     Args:
         reference: A repository.
-        files: What to upload, under the files' own names.
+        files: The files to upload, under their own names.
         readme: Its README.md.
-        private: Whether a new repository is private, and one that is there must be.
+        private: Whether a new repository is private, and an existing one must be.
 
     Returns:
         URL of the commit.
 
     Raises:
-        UserError: the Hub refuses, as without a token that may write; or the repository is public
-            where `private` is wanted.
+        UserError: the Hub refuses, e.g. without a token with write access; or the repository is
+            public, but `private` is set.
     """
     with _library(), _hub_errors(reference):
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
@@ -204,7 +205,7 @@ def push_files(
 
 
 def _chosen(reference: HubReference, siblings: Mapping[str, RepoSibling]) -> dict[str, RepoSibling]:
-    """The files that make a teacher: its directory's, or the only model there is."""
+    """The files of a teacher: its directory's, or the only model."""
     if reference.path in siblings:
         return {reference.path: siblings[reference.path]}
     prefix = reference.path and f"{reference.path}/"
@@ -233,7 +234,7 @@ _MODEL_SUFFIXES = MODEL_SUFFIXES | {ONNX_SUFFIX}
 
 
 def _digest(file: Path, like: str) -> str:
-    """SHA-256 of a file's content; or the name that git has for it, where `like` is such a one."""
+    """SHA-256 of a file's content; or its git blob SHA-1, if `like` is one."""
     if len(like) == _SHA256_DIGITS:
         return file_sha256(file)
     content = file.read_bytes()
@@ -242,7 +243,7 @@ def _digest(file: Path, like: str) -> str:
 
 @contextlib.contextmanager
 def _library() -> Iterator[None]:
-    """Say what to install where the Hub's library is missing."""
+    """Advise what to install if the Hub's library is missing."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -256,7 +257,7 @@ def _library() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _hub_errors(reference: HubReference) -> Iterator[None]:
-    """Turn what the Hub's library raises into a line that says what to do."""
+    """Convert errors of the Hub's library into one line that says what to do."""
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
@@ -274,7 +275,7 @@ def _hub_errors(reference: HubReference) -> Iterator[None]:
         raise UserError(f"{name}: there is no such revision in this repository") from error
     except GatedRepoError as error:
         raise UserError(
-            f"{name}: it is open to those alone whom its owner lets in; ask on its page, then "
+            f"{name}: access needs its owner's approval; request it on its page, then run "
             "`hf auth login`"
         ) from error
     except (RepositoryNotFoundError, LocalTokenNotFoundError) as error:
@@ -283,7 +284,7 @@ def _hub_errors(reference: HubReference) -> Iterator[None]:
             "check the name, and `hf auth login` or HF_TOKEN"
         ) from error
     except OfflineModeIsEnabled as error:
-        raise UserError(f"{name}: HF_HUB_OFFLINE forbids to ask the Hub; unset it") from error
+        raise UserError(f"{name}: HF_HUB_OFFLINE forbids access to the Hub; unset it") from error
     except HfHubHTTPError as error:
         status = error.response.status_code
         advice = ", with a token that may do this" if status in (401, 403) else ""
@@ -291,8 +292,10 @@ def _hub_errors(reference: HubReference) -> Iterator[None]:
         raise UserError(
             f"{name}: {hub_endpoint()} answers with status {status} {words}; try again{advice}"
         ) from error
-    # An upload that fails is a RuntimeError, with its reason as the cause.
+    # A failed upload raises RuntimeError, with the reason as its cause.
     except (OSError, HFValidationError, RuntimeError) as error:
         reason = str(error.__cause__ or error) or type(error).__name__
         words = printable(reason.splitlines()[0][:200])
-        raise UserError(f"{name}: the Hub cannot be asked ({words}); check the network") from error
+        raise UserError(
+            f"{name}: the Hub cannot be reached ({words}); check the network"
+        ) from error

@@ -1,7 +1,7 @@
-"""A teacher's card as the README.md of a repository of the Hugging Face Hub.
+"""A teacher's card as the README.md of a repository on the Hugging Face Hub.
 
-What the Hub reads stands before the text: scores as a `model-index`, as it has for reinforcement
-learning, and under `rrl` the rules of play, the digest of the parameters and the line of parents.
+The metadata before the text has the scores as a `model-index`, as usual for reinforcement learning,
+and under `rrl` the rules of play, the digest of the parameters and the ancestors.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ def hub_readme(card: TeacherCard, reference: str) -> str:
     """Write the README.
 
     Args:
-        card: The teacher's.
-        reference: Where it goes, `hf://ORG/REPO`.
+        card: The teacher's card.
+        reference: Its repository, `hf://ORG/REPO`.
 
     Returns:
         YAML between two lines of dashes, then Markdown.
@@ -58,7 +58,7 @@ def _scores(card: TeacherCard) -> Iterator[EvalResult]:
         dataset_name=one_line(card.game),
         metric_type="mean_reward",
         metric_name="mean_reward",
-        # As the Hub's leaderboards of reinforcement learning read it.
+        # In the form for the Hub's reinforcement learning leaderboards.
         metric_value=f"{score.mean_return:.2f} +/- {score.std_return:.2f}",
         metric_args={
             "episodes": score.episodes,

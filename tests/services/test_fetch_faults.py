@@ -412,7 +412,7 @@ def test_wrong_bytes_are_removed_and_told(
     store.put(CHECKPOINT, CONTENT, **({other: None} if other else {}))
     # One bit of 300,000 bytes.
     store.bytes[CHECKPOINT] = CONTENT[:-1] + bytes([CONTENT[-1] ^ 1])
-    with pytest.raises(UserError, match=r"what came has (crc32c|md5) .* removed.*again"):
+    with pytest.raises(UserError, match=r"the download has (crc32c|md5) .* deleted.*again"):
         fetching()
     assert not (tmp_path / "Pong/dqn400-run1/checkpoints/ckpt.399").exists()
     assert left_behind(tmp_path) == []
@@ -579,7 +579,7 @@ def test_a_hostile_list_is_refused(
     store: Store, fetching: Callable[..., Fetched], tmp_path: Path, case: str
 ) -> None:
     store.items[CHECKPOINT] = {**store.items[CHECKPOINT], **HOSTILE_ITEMS[case]}
-    with pytest.raises(UserError, match="no store to be trusted"):
+    with pytest.raises(UserError, match="is not a valid store"):
         fetching()
     assert list(tmp_path.iterdir()) == []
 
@@ -595,7 +595,7 @@ def test_a_list_that_is_none_is_refused(
         request.wfile.write(body)
 
     store.lists.append(nonsense)
-    with pytest.raises(UserError, match="no store to be trusted"):
+    with pytest.raises(UserError, match="is not a valid store"):
         fetching()
 
 

@@ -94,7 +94,7 @@ def test_a_private_repository_opens_to_the_users_token_which_no_other_host_sees(
 
 def test_what_is_not_as_announced_is_refused_and_removed(hub: HubServer, tmp_path: Path) -> None:
     hub.commits["org/pong"], hub.damaged = [teacher_files()], True
-    with pytest.raises(UserError, match=r"what came is not what the Hub announced"):
+    with pytest.raises(UserError, match=r"the download differs from what the Hub announced"):
         open_reference("hf://org/pong")
     assert not [*(tmp_path / "cache").rglob(CARD_FILE)]
     hub.damaged = False

@@ -138,7 +138,7 @@ def test_the_name_of_a_fetched_agent_is_not_taken_twice(cache: Path, run: Path, 
 
 @pytest.mark.parametrize("name", ["../escape", "a/b", "", ".hidden", "x" * 101])
 def test_a_name_that_leads_elsewhere_is_refused(cache: Path, run: Path, name: str) -> None:
-    with pytest.raises(UserError, match="is no name; give 1 to 100 letters"):
+    with pytest.raises(UserError, match="is not a valid name; give 1 to 100 letters"):
         export(run, name=name)
     assert not cache.exists()
 

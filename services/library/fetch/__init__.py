@@ -1,1 +1,1 @@
-"""Public agents from their buckets into the cache; `fetching` is the door."""
+"""Downloads public agents from their buckets into the cache, through `fetching`."""

@@ -1,7 +1,7 @@
-"""A public bucket of Google Cloud Storage, by its JSON API without credentials.
+"""A public bucket of Google Cloud Storage, read by its JSON API without credentials.
 
-https://cloud.google.com/storage/docs/json_api/v1/objects. What a store answers is checked: names
-in it are matched against what was asked for before anything is done with them.
+https://cloud.google.com/storage/docs/json_api/v1/objects. Answers are checked: their names must
+    match the request before they are used.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from services.shared.errors import UserError
 PUBLIC_ENDPOINT = "https://storage.googleapis.com"
 
 EMULATOR_VARIABLE = "STORAGE_EMULATOR_HOST"
-"""Where Google's own clients look for another store, as HOST:PORT or URL."""
+"""Environment variable with another store, HOST:PORT or URL, as for Google's own clients."""
 
 _CHECK = f"check --endpoint or {EMULATOR_VARIABLE}"
 
 MAX_PAGES = 100
 MAX_PAGE_BYTES = 16 << 20
-"""A page has at most 1,000 objects of about 200 bytes in the fields asked for."""
+"""A page has at most 1,000 objects of about 200 bytes in the requested fields."""
 
 _FIELDS = "nextPageToken,prefixes,items(name,size,generation,md5Hash,crc32c,contentEncoding)"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Item:
-    """An object, in the words of the JSON API: numbers in digits, checksums in base64."""
+    """An object as in the JSON API: numbers as digits, checksums in base64."""
 
     name: str
     size: str | int
@@ -59,7 +59,7 @@ class Bucket:
     """One bucket at one endpoint.
 
     Args:
-        endpoint: Root of the API, as `parse_endpoint` gives it.
+        endpoint: Root of the API, from `parse_endpoint`.
         name: The bucket's name.
         http: The connections.
     """
@@ -71,10 +71,10 @@ class Bucket:
         self._objects = f"{endpoint}/storage/v1/b/{quote(name, safe='')}/o"
 
     def objects(self, prefix: str) -> Files:
-        """Objects whose names begin with a prefix, by the rest of their names.
+        """Objects whose names start with a prefix, by the rest of their names.
 
         Raises:
-            UserError: There is no such bucket, or the store answers nonsense.
+            UserError: There is no such bucket, or the answer is invalid.
         """
         items = [item for page in self._pages({"prefix": prefix}) for item in page.items]
         wanted = [item for item in items if item.name.startswith(prefix)]
@@ -132,32 +132,32 @@ class Bucket:
         )
 
     def _distrust(self, what: str) -> UserError:
-        return UserError(f"{self.endpoint} is no store to be trusted: {what}; {_CHECK}")
+        return UserError(f"{self.endpoint} is not a valid store: {what}; {_CHECK}")
 
 
 def parse_endpoint(text: str | None = None) -> str:
-    """Read where a store is.
+    """Parse the address of a store.
 
     Args:
-        text: URL, or HOST:PORT as emulators tell it (then http); None for $STORAGE_EMULATOR_HOST,
-            or Google's own store.
+        text: URL, or HOST:PORT as for emulators (then http); None for $STORAGE_EMULATOR_HOST, or
+            Google's store.
 
     Returns:
         Scheme and host, without a slash at the end.
 
     Raises:
-        UserError: It is neither.
+        UserError: It is invalid.
     """
     text = text or os.environ.get(EMULATOR_VARIABLE) or PUBLIC_ENDPOINT
     url = text if "://" in text else f"http://{text}"
     if re.fullmatch(r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(:[0-9]{1,5})?/?", url) is None:
         raise UserError(
-            f"the endpoint {text[:200]!r} is no address of a store; give http://HOST:PORT, or "
+            f"the endpoint {text[:200]!r} is not the address of a store; give http://HOST:PORT, or "
             f"leave it out for {PUBLIC_ENDPOINT}"
         )
     return url.rstrip("/")
 
 
 def _digest(base64_text: str | None) -> str | None:
-    """The hex of a digest as the JSON API gives it."""
+    """A digest from the JSON API, in hex."""
     return None if base64_text is None else base64.b64decode(base64_text, validate=True).hex()

@@ -1,13 +1,13 @@
-"""A URL becomes a verified file, whatever happens on the way.
+"""Downloads a URL to a verified file, across interruptions.
 
     connection lost          wait, and resume at the byte reached (HTTP Range)
-    process killed           the next call resumes: the bytes are in `NAME.<key>.part`
-    another object           has another key, and begins from the start
-    more bytes than wanted   cut off at the wanted size; the checksum decides
-    fewer bytes than wanted  as a lost connection
-    wrong checksum           the part is removed, UserError
+    process killed           the next call resumes from `NAME.<key>.part`
+    another object           has another key, and starts from the beginning
+    more bytes than wanted   truncated at the expected size; the checksum decides
+    fewer bytes than wanted  like a lost connection
+    wrong checksum           the part is deleted, UserError
 
-The final name appears when all bytes are on the disk and their checksums are right.
+The file gets its final name when all bytes are on disk and their checksums match.
 """
 
 from __future__ import annotations
@@ -34,23 +34,23 @@ CHUNK_BYTES = 1 << 20
 _LOGGER = logging.getLogger(__name__)
 _SPARE_DISK_BYTES = 64 << 20
 _GAIN_BYTES = 1 << 16
-"""An attempt that brings so much was not in vain. It bounds how often a server is asked, too."""
+"""An attempt with this much data counts as progress, which also limits the number of requests."""
 
 _MATCHES_NO_VERSION = '"none"'
-"""Has every resumption start over, where a server tells no versions apart."""
+"""Makes every resumption start over, if a server does not distinguish versions."""
 
 Report = Callable[[int], None]
-"""Takes how many bytes of a file are here."""
+"""Receives the number of bytes of a file that are present."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Checksums:
-    """Size of a file, and the digests that a Google Cloud Storage bucket keeps of it.
+    """Size of a file, and the digests that Google Cloud Storage has for it.
 
     Attributes:
         size: Bytes.
         crc32c: 8 hex digits, None where unknown.
-        md5: 32 hex digits, None where unknown: objects that were put together from parts have none.
+        md5: 32 hex digits, None where unknown: composite objects have none.
     """
 
     size: int
@@ -63,7 +63,7 @@ class Checksums:
             raise ValueError(f"a size of {self.size} bytes; it must be at least 0")
 
     def difference(self, wanted: Checksums) -> str | None:
-        """What differs from what is wanted, as words for a message; None where nothing does.
+        """How it differs from the expected checksums, for a message; None if it does not.
 
         Digests that `wanted` lacks are not compared.
         """
@@ -93,14 +93,14 @@ def checksums_of(file: Path) -> Checksums:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RemoteFile:
-    """What a URL gives.
+    """A remote file.
 
     Attributes:
         url: http or https.
-        content: Size, which is never exceeded, and checksums, as far as they are known.
-        generation: Which version of the object the URL is of; "" for one that may change.
-        validator: ETag or date that tells versions of a URL that may change apart.
-        is_packed: Whether the server stores it gzipped and would unpack it for browsers.
+        content: Size, which is never exceeded, and checksums, as far as known.
+        generation: Version of the object; "" if it may change.
+        validator: ETag or date that distinguishes versions of a URL that may change.
+        is_packed: Whether the server stores it gzipped and would decompress it for browsers.
     """
 
     url: str
@@ -111,14 +111,14 @@ class RemoteFile:
 
 
 Files = Mapping[str, RemoteFile]
-"""Remote files by their names on disk, which are chosen by us or matched against a pattern."""
+"""Remote files by their names on disk, which we choose or match against a pattern."""
 
 
 def web_file(url: str, headers: Mapping[str, str]) -> RemoteFile:
-    """What a URL gives by the headers of its answer.
+    """The remote file that a response's headers describe.
 
     Raises:
-        UserError: They do not announce a size.
+        UserError: They do not contain a size.
     """
     size, etag = headers.get("Content-Length", ""), headers.get("ETag", "")
     if re.fullmatch("[0-9]{1,18}", size) is None:
@@ -137,18 +137,18 @@ def web_file(url: str, headers: Mapping[str, str]) -> RemoteFile:
 
 
 def check_bounds(files: Files, limit: int, advice: str) -> None:
-    """Refuse files that are packed or too large, before anything is made on the disk.
+    """Refuse compressed or too large files, before writing to disk.
 
     Args:
-        files: What is to be downloaded.
-        limit: Most bytes of all together.
-        advice: What to do where they are more.
+        files: The files to download.
+        limit: Most bytes in total.
+        advice: Advice for the error if they are larger.
 
     Raises:
-        UserError: Says what, why, and what to do.
+        UserError: A file is refused; says why.
     """
     for name, remote in files.items():
-        # Dopamine packs its data itself.
+        # Dopamine compresses its data itself.
         if remote.is_packed and not name.endswith(".gz"):
             raise UserError(
                 f"{name} is stored compressed: the store holds it gzipped. Download it with "
@@ -168,22 +168,22 @@ def download_missing(
     progress: WorkProgress,
     verified: Files | None = None,
 ) -> int:
-    """Download the files that are not in a folder, or the rest of them, one after another.
+    """Download or complete the files that are missing in a folder, one after another.
 
     Args:
         http: The connections.
-        files: What is wanted.
-        folder: Where to; it exists, and no other process downloads to it.
-        progress: Shows them.
-        verified: What files there were when they were verified; others are read and compared.
+        files: The files to download.
+        folder: An existing folder to which no other process downloads.
+        progress: Shows the downloads.
+        verified: Files already verified, as they were then; others are read and compared.
 
     Returns:
-        How many were missing.
+        The number of missing files.
 
     Raises:
-        UserError: One cannot be had, or is not what was announced, or there is no room for them;
-            says what to do.
-        OSError: The disk refuses.
+        UserError: A file is unavailable, differs from what was announced, or does not fit on the
+            disk.
+        OSError: Writing fails.
     """
     verified = verified or {}
     missing = [name for name in files if not _is_here(folder / name, files[name], verified)]
@@ -204,17 +204,17 @@ def download_missing(
 
 
 def has_size(file: Path, content: Checksums) -> bool:
-    """Whether a file is there and as long as it should be."""
+    """Whether a file exists with the expected size."""
     return file.is_file() and file.stat().st_size == content.size
 
 
 def total_size(files: Files) -> int:
-    """Bytes of all files together."""
+    """Total bytes of the files."""
     return sum(remote.content.size for remote in files.values())
 
 
 def _part_of(file: Path, remote: RemoteFile) -> Path:
-    """Where the bytes of a file gather; the name says which object they are of."""
+    """Path of a partial file; its name identifies the object."""
     key = hashlib.sha256(repr(remote).encode()).hexdigest()[:16]
     return file.with_name(f"{file.name}.{key}.part")
 
@@ -240,28 +240,28 @@ def _download(http: Http, remote: RemoteFile, file: Path, part: Path, report: Re
     except NotFound as error:
         part.unlink()
         raise UserError(
-            f"{file.name}: no longer there, removed or replaced since it was listed; run the same "
+            f"{file.name}: it was removed or replaced since it was listed; run the same "
             "command again"
         ) from error
     difference = checksums_of(part).difference(remote.content)
     if difference is not None:
         part.unlink()
         raise UserError(
-            f"{file.name}: what came has {difference}, so it was removed; run the same command "
-            "again. If that ends the same, the store's copy is damaged, or something on the way "
-            "changes it"
+            f"{file.name}: the download has {difference}, so it was deleted; run the same "
+            "command again. If it fails again, the store's copy is damaged, or something on the "
+            "way changes it"
         )
     rename_whole(part, file)
 
 
 def _receive(http: Http, remote: RemoteFile, handle: BinaryIO, report: Report) -> None:
-    """Receive what is missing, as far as one request goes."""
+    """Receive missing bytes with one request."""
     size, begin = remote.content.size, handle.tell()
     if begin >= size:
         return
     headers = {"Accept-Encoding": "gzip"} if remote.is_packed else {}
     if begin and remote.validator is not None:
-        # Of another version the answer begins at 0.
+        # The answer for another version starts at 0.
         headers["If-Range"] = remote.validator
     try:
         with http.get(remote.url, first_byte=begin, headers=headers) as response:
@@ -275,7 +275,7 @@ def _receive(http: Http, remote: RemoteFile, handle: BinaryIO, report: Report) -
                 if not data:
                     raise Interrupted(f"the answer ended {missing} bytes early")
                 handle.write(data)
-                # A kill loses what is under way, and nothing that came before.
+                # A crash loses only the bytes in flight.
                 handle.flush()
                 report(handle.tell())
     except Interrupted as failure:

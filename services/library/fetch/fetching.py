@@ -1,7 +1,8 @@
-"""A public agent into the cache: find it, check it, download what is missing, record it.
+"""Fetches a public agent into the cache: find, check, download what is missing, record.
 
 CACHE/checkpoints/<Game>/<agent>-run<k>/checkpoints/   the files, as Dopamine named them
-CACHE/checkpoints/<Game>/<agent>-run<k>/source.json    written last: all that it names is there
+CACHE/checkpoints/<Game>/<agent>-run<k>/source.json    written last, when everything it names is
+present
 """
 
 from __future__ import annotations
@@ -38,14 +39,13 @@ from services.shared.locks import locked
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FetchedCheckpoint:
-    """A checkpoint that is here.
+    """A checkpoint in the cache.
 
     Attributes:
         number: Dopamine's iteration.
-        has_replay: Whether its data is here, too.
-        fetched_at: When it was whole, ISO 8601 in UTC.
-        files: All of its files, as they were when they were verified; by their names in the
-            `checkpoints` directory.
+        has_replay: Whether its replay data is in the cache, too.
+        fetched_at: When it was complete, ISO 8601 in UTC.
+        files: Its files as verified, by name in the `checkpoints` directory.
     """
 
     number: int
@@ -54,21 +54,21 @@ class FetchedCheckpoint:
     files: Files
 
     def __post_init__(self) -> None:
-        """Refuse a name that Dopamine does not write: it could be a path."""
+        """Refuse names that Dopamine does not write, which could be paths."""
         for name in self.files:
             if checkpoint_number(name) is None:
-                raise ValueError(f"{name[:80]!r} is no name of a checkpoint's file")
+                raise ValueError(f"{name[:80]!r} is not the name of a checkpoint's file")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FetchedSource:
-    """Where an agent came from.
+    """The source of a fetched agent.
 
     Attributes:
         agent: Name of the public agent.
-        game: As the bucket spells it.
-        run: Which run.
-        checkpoints: What is here.
+        game: The game, as spelled in the bucket.
+        run: Number of the run.
+        checkpoints: The checkpoints in the cache.
     """
 
     agent: str
@@ -77,21 +77,21 @@ class FetchedSource:
     checkpoints: tuple[FetchedCheckpoint, ...] = ()
 
     def checkpoint(self, number: int) -> FetchedCheckpoint | None:
-        """A checkpoint that is here, or None."""
+        """A checkpoint in the cache, or None."""
         return next((here for here in self.checkpoints if here.number == number), None)
 
     def with_checkpoint(self, checkpoint: FetchedCheckpoint) -> FetchedSource:
-        """The same with a checkpoint put in, in place of one of its number."""
+        """The source with a checkpoint added or replaced."""
         by_number = {here.number: here for here in (*self.checkpoints, checkpoint)}
         ordered = tuple(by_number[number] for number in sorted(by_number))
         return dataclasses.replace(self, checkpoints=ordered)
 
 
 def read_source(directory: Path) -> FetchedSource | None:
-    """Read an agent's `source.json`; None where there is none.
+    """Read an agent's `source.json`; None if there is none.
 
     Raises:
-        UserError: It can't be read; says what to do.
+        UserError: It cannot be read.
     """
     path = directory / SOURCE_FILE
     if not path.exists():
@@ -104,7 +104,7 @@ def read_source(directory: Path) -> FetchedSource | None:
 
 
 def write_source(directory: Path, source: FetchedSource) -> None:
-    """Write an agent's `source.json`, whole or not at all."""
+    """Write an agent's `source.json`, atomically."""
     write_whole(directory / SOURCE_FILE, seal(encode(source), indent=1) + "\n")
 
 
@@ -113,18 +113,18 @@ _LOCK_FILE = ".fetch.lock"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FetchRequest:
-    """What is wanted; the flags of `rrl teacher fetch`.
+    """The agent to fetch; the flags of `rrl teacher fetch`.
 
     Attributes:
-        game: The game, in any spelling; without it, only --list makes sense.
-        run: Which of the agent's runs.
-        checkpoint: Which checkpoint; the newest there is by default.
-        replay: The agent's replay data, too: gigabytes.
-        agent: dqn400 (Agarwal et al. 2022); Dopamine's lucid-dqn, lucid-c51, lucid-rainbow and
-            lucid-iqn (TensorFlow), or jax-dqn, jax-dqn_adam_mse, jax-c51, jax-rainbow,
-            jax-quantile and jax-implicit_quantile.
-        verify: Read what is here again and compare it with the store's checksums.
-        max_gib: Refuse when the files together are larger, in GiB.
+        game: The game, in any spelling; required unless you give --list.
+        run: Number of the agent's run.
+        checkpoint: Number of the checkpoint; the newest by default.
+        replay: Also fetch the agent's replay data, gigabytes.
+        agent: The kind of agent: dqn400 (Agarwal et al. 2022); Dopamine's lucid-dqn, lucid-c51,
+            lucid-rainbow and lucid-iqn (TensorFlow), or jax-dqn, jax-dqn_adam_mse, jax-c51,
+            jax-rainbow, jax-quantile and jax-implicit_quantile.
+        verify: Reread existing files and compare them with the store's checksums.
+        max_gib: Largest total download, in GiB; larger ones are refused.
     """
 
     game: str = ""
@@ -136,19 +136,19 @@ class FetchRequest:
     max_gib: float = 32.0
 
     def __post_init__(self) -> None:
-        """Refuse a limit that is none."""
+        """Refuse an invalid limit."""
         if not 0 < self.max_gib <= 2**20:
             raise UserError(f"--max-gib {self.max_gib}: give more than 0 and at most {2**20}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Fetched:
-    """What is here now.
+    """A fetched agent.
 
     Attributes:
-        name: In the catalogue, `<Game>/<agent>-run<k>`.
-        directory: Where.
-        checkpoint: Its record.
+        name: Its name in the catalogue, `<Game>/<agent>-run<k>`.
+        directory: Its directory.
+        checkpoint: Record of its checkpoint.
         downloaded: Files that had to be downloaded.
     """
 
@@ -159,11 +159,11 @@ class Fetched:
 
 
 def fetched_before(request: FetchRequest, root: Path) -> Fetched | None:
-    """What is wanted, where an earlier fetch brought all of it; the network is not asked.
+    """The requested agent if an earlier fetch has all of it; uses no network.
 
     Args:
-        request: What is wanted; without a number the store must be asked which is the newest.
-        root: Folder of everything fetched.
+        request: The request; without a number, only the store knows which is the newest.
+        root: Folder of all downloads.
     """
     if request.checkpoint is None or request.verify:
         return None
@@ -184,20 +184,20 @@ def fetched_before(request: FetchRequest, root: Path) -> Fetched | None:
 def fetch_agent(
     request: FetchRequest, bucket: Bucket, root: Path, progress: WorkProgress
 ) -> Fetched:
-    """Bring an agent into the cache.
+    """Fetch an agent into the cache.
 
     Args:
-        request: What is wanted.
+        request: The request.
         bucket: The agent's bucket.
-        root: Folder of everything fetched; made if missing.
+        root: Folder of all downloads; created if missing.
         progress: Shows the downloads.
 
     Returns:
-        What is here now; all of it verified.
+        The fetched agent, verified.
 
     Raises:
-        UserError: It is not there, cannot be had, is too large, or is not what the store announced;
-            says what to do.
+        UserError: It does not exist, is unavailable or too large, or differs from what the store
+            announced.
     """
     agent = public_agent(request.agent)
     game = find_game(bucket, agent, request.game)
@@ -211,7 +211,7 @@ def fetch_agent(
     directory = root / name
     nothing = FetchedSource(agent=request.agent, game=game, run=request.run)
     known = (read_source(directory) or nothing).checkpoint(remote.number)
-    # Data of an earlier fetch stays part of it.
+    # Keep replay data of an earlier fetch.
     with_replay = request.replay or (known is not None and known.has_replay and remote.has_replay)
     files = remote.files if with_replay else remote.weights
     _check_fetchable(files, request.max_gib)
@@ -219,7 +219,7 @@ def fetch_agent(
         folder = directory / CHECKPOINTS_DIRECTORY
         folder.mkdir(parents=True, exist_ok=True)
         with locked(directory / _LOCK_FILE):
-            # Of files that were verified when they came, the size is enough.
+            # For files verified on arrival, the size is enough.
             verified = {} if known is None or request.verify else known.files
             downloaded = download_missing(bucket.http, files, folder, progress, verified)
             record = FetchedCheckpoint(
@@ -239,15 +239,15 @@ def fetch_agent(
 
 
 def _check_fetchable(files: Files, max_gib: float) -> None:
-    """Refuse what could not be verified, would not be what its name says, or is too large.
+    """Refuse files that cannot be verified, are compressed, or are too large.
 
     Raises:
-        UserError: Says which file, why, and what to do.
+        UserError: A file is refused; says why.
     """
     for name, remote in files.items():
         if remote.content.crc32c is None and remote.content.md5 is None:
             raise UserError(
-                f"{name}: the store gives no checksum, so nothing could verify it; ask another "
+                f"{name}: the store gives no checksum, so it cannot be verified; use another "
                 "--endpoint"
             )
-    check_bounds(files, int(max_gib * 2**30), "raise --max-gib if that is meant")
+    check_bounds(files, int(max_gib * 2**30), "raise --max-gib to allow it")

@@ -1,11 +1,11 @@
-"""GET requests whose bodies are read piece by piece, as they are stored; what failures mean.
+"""GET requests with streamed, undecoded bodies, and the meaning of failures.
 
-    no connection, connection lost, 408, 429, 5xx ──▶ Interrupted    worth another attempt
-    404, 412, 416                                 ──▶ NotFound       no such version of an object
-    other answers                                 ──▶ UserError      another attempt is of no use
+    no connection, connection lost, 408, 429, 5xx ──▶ Interrupted    retry
+    404, 412, 416                                 ──▶ NotFound       no such version of the object
+    other answers                                 ──▶ UserError      no retry
 
-An object that the store holds gzipped comes packed when `Accept-Encoding` allows gzip: checksums
-are those of the packed bytes, and nothing is unpacked here.
+An object that the store holds gzipped arrives compressed if `Accept-Encoding` allows gzip:
+checksums are of the compressed bytes, and nothing is decompressed here.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ T = TypeVar("T")
 
 
 class NotFound(Exception):
-    """The server has no such object, or no longer this version of it."""
+    """The server does not have this object, or this version of it."""
 
 
 class Interrupted(Exception):
-    """The connection was lost or the server is busy: worth another attempt.
+    """The connection was lost or the server is busy: retry.
 
     Attributes:
-        response: The server's answer, which may ask for a pause; None where there was none.
-        gained: Whether the attempt was not in vain: then those before it no longer count.
+        response: The server's answer, which may request a pause; None without an answer.
+        gained: Whether the attempt made progress: earlier attempts then no longer count.
     """
 
     def __init__(self, reason: object, response: BaseHTTPResponse | None = None) -> None:
@@ -53,24 +53,24 @@ class Interrupted(Exception):
 
 
 RETRIES = Retry(total=5, backoff_factor=0.5, backoff_jitter=0.5, retry_after_max=120)
-"""Six attempts with pauses of 0, 1, 2, 4 and 8 s and up to half a second, or the one asked for."""
+"""Six attempts with pauses of 0, 1, 2, 4 and 8 s plus up to half a second, or as requested."""
 
 
 class _Session(requests.Session):
     def get_redirect_target(self, resp: requests.Response) -> None:
-        """Of no answer: to follow it, requests would read its whole body."""
+        """None for every answer: to follow a redirect, requests would read its whole body."""
 
 
 class Http:
-    """Connections to servers, by the proxies that the environment names.
+    """Connections to servers, with the environment's proxies.
 
     Args:
-        retries: How many attempts may fail in a row, and the pauses between them.
-        silence_seconds: A connection over which nothing comes for so long counts as lost.
-        follows_redirects: Whether they are followed, as web servers need them and stores do not;
-            never from https to http.
-        authorization: Host, with its port where a URL has one -> what to show it as Authorization;
-            other hosts, which a redirect may lead to, see nothing of it.
+        retries: Number of attempts in a row, and the pauses between them.
+        silence_seconds: Time without data after which a connection counts as lost.
+        follows_redirects: Whether to follow redirects, as web servers need and stores do not; never
+            from https to http.
+        authorization: Host, with the port if the URL has one -> its Authorization header; never
+            sent to other hosts, e.g. after a redirect.
     """
 
     def __init__(
@@ -92,20 +92,20 @@ class Http:
     def get(
         self, url: str, *, first_byte: int = 0, headers: Mapping[str, str] | None = None
     ) -> Iterator[requests.Response]:
-        """Ask for what is behind a URL.
+        """Request a URL.
 
         Args:
             url: http or https, path and query quoted.
-            first_byte: Where to begin.
-            headers: Of the request; by default the object is wanted as it is, not packed.
+            first_byte: Offset of the first byte.
+            headers: Request headers; by default they ask for the object uncompressed.
 
         Yields:
-            The answer, whose body `read` reads; status 206 where it begins at `first_byte`, 200
-            where it begins at 0.
+            The answer, whose body `read` reads; status 206 if it starts at `first_byte`, 200 if it
+            starts at 0.
 
         Raises:
             Interrupted, NotFound: As the classes say, also while the answer is read.
-            UserError: An answer that another attempt would not mend; says what to do.
+            UserError: An answer that a retry would not change.
         """
         sent = {"Accept-Encoding": "identity", **(headers or {})}
         if first_byte:
@@ -116,7 +116,7 @@ class Http:
             raise _refusal(url, error) from error
         except (requests.ConnectionError, requests.Timeout) as error:
             raise Interrupted(error) from error
-        # A redirect may lead to what is no URL at all.
+        # A redirect may lead to an invalid URL.
         except (requests.RequestException, ValueError) as error:
             raise _refusal(url, error) from error
         with response:
@@ -127,7 +127,7 @@ class Http:
                 raise Interrupted(error) from error
 
     def _ask(self, url: str, headers: Mapping[str, str]) -> requests.Response:
-        """The answer, whose body is not read; of a redirect it never is."""
+        """The answer, without reading its body; a redirect's body is never read."""
         for _ in range(_MAX_REDIRECTS + 1):
             shown = self._authorization.get(urlsplit(url).netloc)
             response = self._session.get(
@@ -145,14 +145,14 @@ class Http:
         raise _refusal(url, f"more than {_MAX_REDIRECTS} redirects")
 
     def retrying(self, task: str, attempt: Callable[[], T]) -> T:
-        """Call a function until it is not `Interrupted`.
+        """Call a function again while it raises `Interrupted`.
 
         Args:
-            task: What it does, for messages.
+            task: Its task, for messages.
             attempt: The function.
 
         Raises:
-            UserError: Too many attempts failed in a row; says what to do.
+            UserError: Too many attempts failed in a row.
         """
         left = self._retries
         while True:
@@ -174,17 +174,17 @@ class Http:
 
 
 def read(response: requests.Response, most: int) -> bytes:
-    """The bytes of a body that have come, as they are stored and at most so many; none at the end.
+    """The next bytes of a body, undecoded, at most `most`; empty at the end.
 
     Raises:
-        HTTPError: The connection was lost, which `Http.get` makes Interrupted.
+        HTTPError: The connection was lost, which `Http.get` converts to Interrupted.
     """
     piece: bytes = response.raw.read1(most, decode_content=False)
     return piece
 
 
 def _check(response: requests.Response, first_byte: int) -> None:
-    """Refuse answers without the object, or with another part of it."""
+    """Refuse answers without the object, or with the wrong part of it."""
     status = response.status_code
     part = response.headers.get("Content-Range", "")
     if status == 200 or (status == 206 and part.startswith(f"bytes {first_byte}-")):
@@ -205,13 +205,13 @@ def _refusal(url: str, reason: object) -> UserError:
 
 
 def _as_the_url_says(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Credentials of the URL itself alone: netrc has some for any host that is named."""
+    """Only use credentials in the URL itself: netrc may have some for any host."""
     user, password = get_auth_from_url(request.url or "")
     return HTTPBasicAuth(user, password)(request) if user or password else request
 
 
 def _one_line(reason: object) -> str:
-    """The innermost of errors around errors; a server's words in it cannot steer a terminal."""
+    """The innermost error's message, without terminal control characters."""
     first = next(iter(getattr(reason, "args", ())), None)
     for inner in (getattr(reason, "reason", None), first):
         if isinstance(inner, Exception):

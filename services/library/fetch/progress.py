@@ -1,4 +1,4 @@
-"""What a user sees of long work: a bar in a terminal, a log line every few seconds elsewhere."""
+"""Progress of long work: a bar on a terminal, a log line every few seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _LOGGER = logging.getLogger(__name__)
 
 
 def binary_size(size: float) -> str:
-    """Bytes in the unit that reads best, e.g. "62.0 MiB"."""
+    """Format bytes with a suitable unit, e.g. "62.0 MiB"."""
     unit, name = pick_unit_and_suffix(int(size), ["B", "KiB", "MiB", "GiB", "TiB"], 1024)
     return f"{size:.0f} B" if unit == 1 else f"{size / unit:.1f} {name}"
 
 
 class WorkProgress:
-    """Shows pieces of work, as files of a fetch, one after another, while `bars` is entered.
+    """Shows pieces of work, e.g. files of a download, one after another, while `bars` is entered.
 
     Args:
-        console: Where to.
-        amount: An amount of work in words; by default it is bytes.
-        line_seconds: Between two log lines about one piece, where the console is no terminal.
+        console: The console.
+        amount: Formats an amount of work; by default as bytes.
+        line_seconds: Time between log lines about one piece, if the console is not a terminal.
     """
 
     def __init__(
@@ -54,11 +54,11 @@ class WorkProgress:
 
         Args:
             label: Its name.
-            total: All of it.
-            done: What was done before, which does not count for its speed.
+            total: Total amount.
+            done: Amount done before, which does not count for the speed.
 
         Returns:
-            What takes the amount that is done, again and again.
+            A function that receives the amount done so far.
         """
         number = self.bars.add_task(escape(label), total=total, completed=done, state="")
         task = self.bars.tasks[number]

@@ -1,10 +1,10 @@
-"""The public agents: what buckets hold of them, and how their files are named there.
+"""The public agents: their buckets and file names.
 
     rl_checkpoints        DQN_400/<Game>/<run>/checkpoints/ckpt.399   Agarwal et al. 2022
     download-dopamine-rl  lucid/<agent>/<Game>/<run>/tf_ckpt-199.*    Such et al. 2018, Dopamine
     download-dopamine-rl  jax/<agent>/<Game>/<run>/ckpt.199           Dopamine's JAX agents
 
-A run's files lie in its folder or in `checkpoints` below it; either is looked at for every agent.
+A run's files are in its folder or in its subfolder `checkpoints`; both are checked for every agent.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from services.shared.errors import UserError
 
 JAX_PREFIX = "jax-"
 JAX_AGENTS = ("dqn", "dqn_adam_mse", "c51", "rainbow", "quantile", "implicit_quantile")
-"""Those that are spoken of in public; any other folder of the bucket can be asked for, too."""
+"""The documented agents; any other folder of the bucket can be requested, too."""
 
 _DOPAMINE = "download-dopamine-rl"
 
@@ -37,10 +37,10 @@ _FILE = re.compile(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PublicAgent:
-    """One kind of agent that somebody published.
+    """A kind of published agent.
 
     Attributes:
-        name: What users call it.
+        name: Name for users.
         bucket: Its bucket.
         prefix: Folder of its games, with a slash at the end.
     """
@@ -50,11 +50,11 @@ class PublicAgent:
     prefix: str
 
     def run_folder(self, game: str, run: int) -> str:
-        """Beginning of the names of all files of a run; the game as the bucket spells it."""
+        """Prefix of the names of a run's files; `game` is spelled as in the bucket."""
         return f"{self.prefix}{game}/{run}/"
 
     def directory(self, game: str, run: int) -> str:
-        """Where a run is in the cache, and its name in the catalogue."""
+        """Relative path of a run in the cache, and its name in the catalogue."""
         return f"{game}/{self.name}-run{run}"
 
 
@@ -73,10 +73,10 @@ def public_agent(name: str) -> PublicAgent:
     """Find a published agent.
 
     Args:
-        name: One of `agent_names()`, or `jax-` and another folder of the bucket.
+        name: One of `agent_names()`, or `jax-` and a folder of the bucket.
 
     Raises:
-        UserError: There is none of that name; tells the nearest.
+        UserError: There is none of that name; lists similar names.
     """
     if name in _FIXED:
         return _FIXED[name]
@@ -91,7 +91,7 @@ def public_agent(name: str) -> PublicAgent:
 
 
 def checkpoint_number(name: str) -> int | None:
-    """Dopamine's iteration that a file is of, by its name; None for a name of no such file."""
+    """Dopamine's iteration in a file's name; None for other files."""
     match = _FILE.fullmatch(name)
     return None if match is None else int(match[match.lastindex or 0])
 
@@ -107,9 +107,9 @@ class RemoteCheckpoint:
 
     Attributes:
         number: Dopamine's iteration.
-        files: The agent itself, and its data; in the order to fetch them: what makes a checkpoint
-            count as whole comes last.
-        needs_sentinel: Whether checkpoints of its run have sentinels: one without is interrupted.
+        files: Files of the agent and its data, in download order: those that mark a checkpoint as
+            complete come last.
+        needs_sentinel: Whether checkpoints of its run have sentinels; one without is incomplete.
     """
 
     number: int
@@ -118,29 +118,29 @@ class RemoteCheckpoint:
 
     @property
     def weights(self) -> Files:
-        """The agent itself."""
+        """Files of the agent."""
         return {name: file for name, file in self.files.items() if not name.endswith(_REPLAY)}
 
     @property
     def replay(self) -> Files:
-        """Columns of its data."""
+        """Files of its replay data."""
         return {name: file for name, file in self.files.items() if name.endswith(_REPLAY)}
 
     @property
     def is_whole(self) -> bool:
-        """Whether the agent itself is there."""
+        """Whether the agent's files are complete."""
         if self.needs_sentinel and f"{_SENTINEL}{self.number}" not in self.files:
             return False
         return bool({f"ckpt.{self.number}", f"tf_ckpt-{self.number}.index"} & {*self.files})
 
     @property
     def has_replay(self) -> bool:
-        """Whether its data is there, with all columns that a reader needs."""
+        """Whether its replay data has all columns that a reader needs."""
         return {f"{column}_ckpt.{self.number}.gz" for column in NEEDED} <= {*self.files}
 
 
 def list_games(bucket: Bucket, agent: PublicAgent) -> list[str]:
-    """Games of an agent, as the bucket spells them; sorted.
+    """Games of an agent, as spelled in the bucket; sorted.
 
     Raises:
         UserError: There are none.
@@ -162,15 +162,15 @@ def list_runs(bucket: Bucket, agent: PublicAgent, game: str) -> list[int]:
 
 
 def find_game(bucket: Bucket, agent: PublicAgent, game: str) -> str:
-    """A game as the bucket spells it.
+    """A game as spelled in the bucket.
 
     Args:
-        bucket: Where to look.
-        agent: Whose games.
-        game: In any spelling: "ms_pacman", "MsPacman".
+        bucket: The bucket.
+        agent: The agent.
+        game: The game in any spelling: "ms_pacman", "MsPacman".
 
     Raises:
-        UserError: There is none; names the nearest.
+        UserError: There is none; lists similar names.
     """
     games = list_games(bucket, agent)
     for found in games:
@@ -183,10 +183,10 @@ def find_game(bucket: Bucket, agent: PublicAgent, game: str) -> str:
 
 
 def checkpoints_of(files: Files) -> dict[int, RemoteCheckpoint]:
-    """Checkpoints by number, in order, of the files of a run; other files are left out.
+    """The checkpoints among a run's files, by number, in order; other files are ignored.
 
     Args:
-        files: By their names below the run's folder.
+        files: Files by name in the run's folder.
     """
     found: dict[int, dict[str, RemoteFile]] = {}
     by_name = {path.removeprefix(_CHECKPOINTS): remote for path, remote in files.items()}
@@ -207,16 +207,16 @@ def choose(
     *,
     with_replay: bool = False,
 ) -> RemoteCheckpoint:
-    """The checkpoint that is wanted.
+    """Choose a checkpoint.
 
     Args:
-        checkpoints: Those there are.
-        number: Which; the newest whole one when None.
-        of: What they are of, for the message.
-        with_replay: Whether its data is wanted, too.
+        checkpoints: The available ones.
+        number: Its number; None for the newest complete one.
+        of: Name of their run, for the message.
+        with_replay: Whether it must have replay data.
 
     Raises:
-        UserError: It is not there, or not whole; says which are.
+        UserError: It is missing or incomplete; lists complete ones.
     """
     whole = [
         found
@@ -234,5 +234,5 @@ def choose(
 
 
 def _completing_last(name: str) -> tuple[int, str]:
-    """TensorFlow's index and the sentinel say that the rest is there, so they come after it."""
+    """TensorFlow's index and the sentinel mark the rest as complete, so they come last."""
     return 2 * name.startswith(_SENTINEL) + name.endswith(".index"), name

@@ -1,14 +1,14 @@
-"""References that are URLs: a file or a folder, downloaded once.
+"""Downloads references that are URLs, a file or a folder, once.
 
 https://HOST/path/policy.onnx     one file, whose size the server must announce
 gs://BUCKET/path/policy.onnx      one object of a public bucket
-gs://BUCKET/path/agent            a folder of one: of a Dopamine agent one checkpoint, otherwise
-                                  the files in it, without those of folders in it
+gs://BUCKET/path/agent            a folder of one: one checkpoint of a Dopamine agent, otherwise
+                                  the files in it, without those in subfolders
 hf://ORG/REPO                     a repository of the Hugging Face Hub (`services.library.hub`)
 
-CACHE/downloads/<key>/NAME    whole, or not there; not asked for again
+CACHE/downloads/<key>/NAME    complete or absent; never downloaded again
 
-The key is of the URL; of gs:// and hf:// also of the store's endpoint, and of gs:// of the
+The key depends on the URL; for gs:// and hf:// also on the store's endpoint, and for gs:// on the
 checkpoint's number.
 """
 
@@ -47,19 +47,19 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}")
 def download_reference(
     url: str, root: Path, *, number: int | None = None, http: Http | None = None
 ) -> Path:
-    """A file or folder that a URL names, on this machine.
+    """Download the file or folder of a URL.
 
     Args:
-        url: As above.
-        root: Folder of all downloads; made if missing.
-        number: Which checkpoint of a Dopamine agent in a bucket; the newest when None.
+        url: A URL as in the module docstring.
+        root: Folder of all downloads; created if missing.
+        number: Number of a Dopamine agent's checkpoint in a bucket; None for the newest.
         http: The connections.
 
     Returns:
-        Where it is; where it was before, the network is not asked.
+        Its path. If it was downloaded before, the network is not used.
 
     Raises:
-        UserError: It is no such URL, not there, cannot be had, or is too large; says what to do.
+        UserError: The URL is invalid or unavailable, or the download is too large.
     """
     key = hashlib.sha256(_identity(url, number).encode()).hexdigest()[:16]
     place, unfinished = root / key, root / f".{key}.part"
@@ -79,7 +79,7 @@ def download_reference(
 
 
 def _identity(url: str, number: int | None) -> str:
-    """What is one download; refuses what is no URL of these kinds."""
+    """Identifies a download; refuses other kinds of URLs."""
     if url.startswith(hub.SCHEME):
         return repr((hub.hub_endpoint(), str(hub.parse_hub(url))))
     if re.match(r"(https?|gs)://", url) is None:
@@ -94,7 +94,7 @@ def _last_part(url: str) -> str:
 
 
 def _download(url: str, number: int | None, unfinished: Path, http: Http | None) -> None:
-    """Bring a file or folder into a folder, under its name and alone."""
+    """Download a file or folder into an empty folder, under its name."""
     digests: Mapping[str, str] = {}
     if url.startswith(hub.SCHEME):
         found = hub.hub_files(hub.parse_hub(url))
@@ -111,7 +111,7 @@ def _download(url: str, number: int | None, unfinished: Path, http: Http | None)
     with progress.bars:
         download_missing(http, files, folder, progress)
     hub.check_digests(folder, digests)
-    # Parts of what an earlier attempt was announced.
+    # Partial files of an earlier attempt.
     _keep_only(folder, files)
     _keep_only(unfinished, [name])
 
@@ -125,7 +125,7 @@ def _keep_only(folder: Path, names: Iterable[str]) -> None:
 
 
 def _files(url: str, name: str, number: int | None, http: Http) -> Files:
-    """What is to be downloaded; a single file has the URL's own name."""
+    """The files to download; a single file has the URL's name."""
     parts = urlsplit(url)
     if parts.scheme == "gs":
         path = unquote(parts.path).strip("/")

@@ -67,8 +67,8 @@ def test_a_teacher_may_be_trained_first() -> None:
         ("seeds = [0, 1]", 'seeds = ["0"]', "seeds.* whole number"),
         # 2 entries x 2 games x 2,501 seeds = 10,004 runs.
         ("[0, 1]", str([*range(2_501)]), "10,004 runs; give 1 to 10,000"),
-        ('"asterix"', '"../asterix"', "is no name"),
-        ("[entries.scratch]", '[entries."a/b"]', "is no name"),
+        ('"asterix"', '"../asterix"', "is not a valid name"),
+        ("[entries.scratch]", '[entries."a/b"]', "is not a valid name"),
         ("[entries.scratch]", "[entries.teacher]", "an entry is called 'teacher'.*rename"),
         ('name = "two_games"', "", "name is missing"),
         (SETTING, '"seed" = 1', "fills it in from seeds"),

@@ -153,8 +153,8 @@ def test_a_damaged_file_is_refused_in_the_importers_words(onnx_file: Path, refus
 @pytest.mark.parametrize(
     ("flag", "message"),
     [
-        ("--name=../theirs", "'..' is no name"),
-        ("--name=theirs", "'' is no name"),
+        ("--name=../theirs", "'..' is not a valid name"),
+        ("--name=theirs", "'' is not a valid name"),
         ("--name=Pong/dqn-bundled", "another teacher is called Pong/dqn-bundled"),
         ("--name=pong/dqn-bundled", "another teacher is called pong/dqn-bundled"),
         ("--checkpoint-number=3", "leave out the number 3"),

@@ -94,5 +94,5 @@ def test_an_unknown_name_names_the_nearest(cache: Path) -> None:
 
 @pytest.mark.parametrize("part", ["", "..", ".hidden", "a/b", "a\\b", "a b", "x" * 101, "a\n"])
 def test_path_tricks_are_no_names(part: str) -> None:
-    with pytest.raises(UserError, match="is no name"):
+    with pytest.raises(UserError, match="is not a valid name"):
         catalogue.check_name(part)

@@ -127,5 +127,5 @@ def test_endpoints_are_read_as_emulators_tell_them(text: str, endpoint: str) -> 
     + ["file:///etc", "http://x\n", "http://x:123456"],
 )
 def test_other_endpoints_are_refused(text: str) -> None:
-    with pytest.raises(UserError, match="no address of a store"):
+    with pytest.raises(UserError, match="not the address of a store"):
         parse_endpoint(text)
