@@ -126,7 +126,7 @@ class Ensemble:
     def __post_init__(self) -> None:
         """Refuse invalid ensembles."""
         if self.rule not in RULES:
-            raise ValueError(f"{self.rule!r} is no rule of an ensemble; use {', '.join(RULES)}")
+            raise ValueError(f"{self.rule!r} is not a rule of an ensemble; use {', '.join(RULES)}")
         check_range("the temperature of an ensemble", self.temperature, above=0)
         if not 2 <= len(self.members) <= MAX_MEMBERS or "" in self.members:
             raise ValueError(
@@ -170,4 +170,4 @@ def _number(text: str, said: str) -> float:
     try:
         return float(text)
     except ValueError as error:
-        raise ValueError(f"{said}: {text!r} is no temperature; write e.g. mean@0.1") from error
+        raise ValueError(f"{said}: {text!r} is not a temperature; write e.g. mean@0.1") from error

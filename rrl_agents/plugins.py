@@ -61,7 +61,7 @@ def load(reference: str) -> Any:
         ValueError: It is not a reference, is not allowed, or there is no such module or attribute.
     """
     if not is_reference(reference):
-        raise ValueError(f"{reference!r} is no reference; write package:attribute")
+        raise ValueError(f"{reference!r} is not a reference; write package:attribute")
     check_allowed(reference)
     return _resolve(reference)
 

@@ -42,7 +42,7 @@ def parse_address(text: str) -> Address:
     given = text.strip()
     wrong = _what_is_wrong(given)
     if wrong is not None:
-        raise ValueError(f"{text!r} is no address: {wrong}")
+        raise ValueError(f"{text!r} is not an address: {wrong}")
     host, _, port = given.rpartition(":")
     if not (port.isascii() and port.isdigit() and 1 <= int(port[:6]) <= LARGEST_PORT):
         raise ValueError(
@@ -70,7 +70,7 @@ def bare_host(host: str) -> str:
 
 
 def _what_is_wrong(given: str) -> str | None:
-    """Why a text is no "host:port", whatever its port; None where it is one."""
+    """Why a text is not a "host:port", whatever its port; None where it is one."""
     host, colon, _ = given.rpartition(":")
     if "://" in given:
         return _url(given)

@@ -241,7 +241,7 @@ class AsyncTeacherClient:
 
         Args:
             observations: [B, *observation_shape], 1 <= B <= the teacher's `max_batch_rows`; as of
-                `evaluate`. What is no array may have to wait for the teacher's dtype.
+                `evaluate`. What is not an array may have to wait for the teacher's dtype.
             timeout_seconds: Deadline; the client's when None.
 
         Raises:

@@ -4,8 +4,8 @@ Both sides use these functions, and trust nothing: what arrives is checked again
 announced before any array is made of it. B is the rows of one request, A the actions; bytes are
 row-major and little-endian.
 
-What callers give as observations and is no array has no dtype that somebody chose, so it takes the
-teacher's: nested lists, tuples, and objects with `__array__` such as Gymnasium's LazyFrames. An
+What callers give as observations and is not an array has no dtype that somebody chose, so it takes
+the teacher's: nested lists, tuples, and objects with `__array__` such as Gymnasium's LazyFrames. An
 array keeps its own, which must be the teacher's: float frames of a teacher of uint8 were most
 likely scaled.
 """
@@ -139,8 +139,8 @@ def as_observations(given: ArrayLike, about: TeacherDescription | None) -> NDArr
             sent without.
 
     Raises:
-        TeacherRejected: It is no array of numbers, a single observation, or its numbers do not fit
-            the teacher's dtype.
+        TeacherRejected: It is not an array of numbers, a single observation, or its numbers do not
+            fit the teacher's dtype.
     """
     array = read_array(given)
     if about is not None:
@@ -155,7 +155,7 @@ def read_array(given: ArrayLike) -> NDArray[Any]:
     """An array itself, or what numpy makes of nested lists and of objects with `__array__`.
 
     Raises:
-        TeacherRejected: That is no array of numbers.
+        TeacherRejected: That is not an array of numbers.
     """
     if isinstance(given, np.ndarray):
         return given
@@ -164,8 +164,8 @@ def read_array(given: ArrayLike) -> NDArray[Any]:
     except Exception as error:
         # `__array__` is the caller's code, or e.g. that of a tensor on another device.
         raise TeacherRejected(
-            f"observations are a {type(given).__name__} that is no array ({error}); give a numpy "
-            "array [B, ...], or lists whose rows are alike"
+            f"observations are a {type(given).__name__} that is not an array ({error}); give a "
+            "numpy array [B, ...], or lists whose rows are alike"
         ) from error
     if array.dtype.kind not in _NUMBERS:
         raise TeacherRejected(

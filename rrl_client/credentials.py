@@ -170,7 +170,7 @@ def _no_passphrase(private_key: Path) -> Callable[[], str]:
 
 def _no_pem(what: str, path: Path) -> ValueError:
     return ValueError(
-        f"{path} is no PEM {what}; it should contain '-----BEGIN ...' lines (openssl can convert)"
+        f"{path} is not a PEM {what}; it should contain '-----BEGIN ...' lines (openssl converts)"
     )
 
 

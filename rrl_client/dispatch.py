@@ -147,7 +147,7 @@ class Dispatcher:
 
         Args:
             addresses: One for each stream.
-            name: Whom errors name when it is no single replica's.
+            name: Whom errors name when it is not a single replica's.
         """
         self.replicas = [Replica(address) for address in addresses]
         self._name = name

@@ -75,7 +75,7 @@ class TeacherUnavailable(TeacherError):
 
 
 class TeacherFailed(TeacherError):
-    """The teacher broke, is no teacher, or its answer does not fit the request."""
+    """The teacher broke, is not a teacher, or its answer does not fit the request."""
 
 
 def timed_out(address: str) -> TeacherTimeout:

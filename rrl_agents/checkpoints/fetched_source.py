@@ -33,7 +33,7 @@ def fetched_game(agent: Path) -> str | None:
         content = read_bounded(source, MAX_SOURCE_BYTES, what="a fetched agent's source")
         game = unseal(content.decode())["game"]
         if not isinstance(game, str) or not game.isalnum() or len(game) > 100:
-            raise ValueError("its game is no name")
+            raise ValueError("its game is not a name")
     except (ValueError, KeyError) as error:
         raise ValueError(
             f"{source}: says no game ({error}); fetch the agent again, or delete the file and give "

@@ -73,7 +73,7 @@ def _nodes(data: bytes) -> Mapping[str, Any]:
     try:
         graph = GraphDef.FromString(data)
     except DecodeError as error:
-        raise ValueError("it is no graph of TensorFlow, or damaged: copy it again") from error
+        raise ValueError("it is not a graph of TensorFlow, or damaged: copy it again") from error
     return {node.name: node for node in graph.node}
 
 
@@ -131,7 +131,7 @@ def _input(nodes: Mapping[str, Any], node: Any, index: int, operation: str) -> A
 
 def _node(nodes: Mapping[str, Any], name: str, operation: str | None = None) -> Any:
     if name not in nodes:
-        raise ValueError(f"it has no node {name!r}: it is no agent with quantiles of return")
+        raise ValueError(f"it has no node {name!r}: it is not an agent with quantiles of return")
     node = nodes[name]
     if operation not in (None, node.op):
         raise ValueError(

@@ -113,5 +113,5 @@ def _read(checkpoint: DopamineCheckpoint) -> tuple[str, dict[str, Any], int | No
 def _steps(stored: Any) -> int | None:
     steps = stored.item() if isinstance(stored, (np.generic, np.ndarray)) else stored
     if steps is not None and type(steps) is not int:
-        raise ValueError(f"training_steps is no whole number but a {type(steps).__name__}")
+        raise ValueError(f"training_steps is not a whole number but a {type(steps).__name__}")
     return steps

@@ -88,5 +88,5 @@ def _unpacked(data: bytes) -> bytes:
     with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
         content = file.read(MAX_FILE_BYTES + 1)
     if len(content) > MAX_FILE_BYTES:
-        raise ValueError(f"it has more than {MAX_FILE_BYTES} bytes unpacked; that is no model")
+        raise ValueError(f"it has more than {MAX_FILE_BYTES} bytes unpacked; that is not a model")
     return content

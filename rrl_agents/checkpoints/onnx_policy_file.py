@@ -83,8 +83,8 @@ def read_onnx_file(path: Path, said: Hints) -> OnnxFile:
         The model with its card.
 
     Raises:
-        ValueError: It is no ONNX file or one that cannot be served, or does not say what its scores
-            are; says why, and what would do.
+        ValueError: It is not an ONNX file or one that cannot be served, or does not say what its
+            scores are; says why, and what would do.
         Exception: It fails; of nearly any class.
     """
     encoded = read_bounded(path, MAX_FILE_BYTES, what="an ONNX file")
@@ -115,7 +115,7 @@ def _check_self_contained(encoded: bytes, path: Path) -> None:
     try:
         tensors = list(_tensors(encoded))
     except DecodeError as error:
-        raise ValueError(f"{path}: this is no ONNX file ({error})") from error
+        raise ValueError(f"{path}: this is not an ONNX file ({error})") from error
     for tensor in tensors:
         if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
             raise ValueError(

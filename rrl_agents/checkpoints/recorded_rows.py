@@ -157,7 +157,7 @@ def checked_actions(actions: NDArray[np.generic], where: object) -> NDArray[np.i
     """Actions as recorded, of any integer type, as int32.
 
     Raises:
-        ValueError: They are no numbers of actions; begins with `where`.
+        ValueError: They are not numbers of actions; begins with `where`.
     """
     is_whole = actions.dtype.kind in "iu"
     if not is_whole or actions.min() < 0 or actions.max() > np.iinfo(np.int32).max:

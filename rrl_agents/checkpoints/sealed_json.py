@@ -1,7 +1,7 @@
 """JSON documents that carry the SHA-256 of what they say: a changed byte is found on reading.
 
-The digest is over the content, not over the text: how a document is indented is no difference. It
-finds what a disk or a hand has changed; it does not prove who wrote a document.
+The digest is over the content, not over the text: how a document is indented makes no difference.
+It finds what a disk or a hand has changed; it does not prove who wrote a document.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def unseal(text: str) -> dict[str, Any]:
     """The content of a document that `seal` has made.
 
     Raises:
-        ValueError: it is no JSON object, has no digest, or says something else than was written.
+        ValueError: it is not a JSON object, has no digest, or says something else than was written.
     """
     try:
         content = json.loads(text)

@@ -230,7 +230,7 @@ class TeacherCard:
             The card.
 
         Raises:
-            ValueError: When the text is no JSON object or not as it was written, or a field is
+            ValueError: When the text is not a JSON object or not as it was written, or a field is
                 unknown, missing, of the wrong type or out of range; the message names it.
         """
         return decode_sealed(cls, text, "teacher card")
@@ -282,7 +282,8 @@ def read_card(path: Path) -> TeacherCard:
         The card.
 
     Raises:
-        ValueError: When it cannot be read, is too large, or is no card; the message has the path.
+        ValueError: When it cannot be read, is too large, or is not a card; the message has the
+            path.
     """
     text = read_bounded(path, MAX_CARD_BYTES, what="a teacher's card")
     try:

@@ -134,7 +134,7 @@ def check_params(params: Params, card: TeacherCard) -> None:
 def _network_of(card: TeacherCard) -> NetworkConfig:
     if card.network is None:
         raise ValueError(
-            f"{card.name!r} is computed by something that is no network of ours, so it has no "
+            f"{card.name!r} is computed by something that is not a network of ours, so it has no "
             "parameters that could be loaded or trained on"
         )
     return card.network

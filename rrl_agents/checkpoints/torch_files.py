@@ -92,7 +92,7 @@ class _Unpickler(InertUnpickler):
                 dtype = _DTYPES.get(kind.kind)
                 if dtype is not None and size >= 0:
                     return _Storage(np.dtype(dtype), key, size)
-        raise ValueError(f"refused: {str(pid)[:100]} is no storage of numbers; nothing was run")
+        raise ValueError(f"refused: {str(pid)[:100]} is not a storage of numbers; nothing was run")
 
 
 class _TorchFile:

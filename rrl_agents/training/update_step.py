@@ -75,7 +75,7 @@ def make_update_step(
 
     Raises:
         ValueError: When the student cannot learn with that network; at the first call, when it
-            augments what is no image.
+            augments what is not an image.
     """
     step = functools.partial(
         update_step,

@@ -55,7 +55,7 @@ class WeightPoller:
         """Newest snapshot, None before the first answer.
 
         Raises:
-            UserError: what answers is no learner of this kind; retrying is pointless.
+            UserError: what answers is not a learner of this kind; retrying is pointless.
         """
         if self._failure is not None:
             raise UserError(f"the learner's answers cannot be used: {self._failure}")

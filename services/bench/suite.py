@@ -214,7 +214,7 @@ def read_suite(path: Path) -> tuple[Suite, str]:
         The suite, and the text it was read from.
 
     Raises:
-        UserError: it cannot be read, is no TOML, or something in it is missing, unknown, of
+        UserError: it cannot be read, is not TOML, or something in it is missing, unknown, of
             another type or out of range; the message names it.
     """
     with user_errors():

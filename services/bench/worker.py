@@ -82,7 +82,7 @@ def _finish(run: PlannedRun) -> None:
     """Export a finished teacher, and drop the replay; nothing where it has been done.
 
     Raises:
-        UserError: its student cannot be exported, or is no teacher.
+        UserError: its student cannot be exported, or is not a teacher.
     """
     if run.export is not None and not run.export.is_dir():
         # Students' runs do without ONNX Runtime, which these bring along.

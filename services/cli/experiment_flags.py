@@ -79,7 +79,7 @@ def parse(command: type[CommandT], arguments: Sequence[str], prog: str) -> Comma
             "--teacher.checkpoint and --teacher.address both name a teacher: give one of them"
         )
     if preset not in presets:
-        raise UserError(f"{preset!r} is no preset of {method}; use {', '.join(presets)}")
+        raise UserError(f"{preset!r} is not a preset of {method}; use {', '.join(presets)}")
     config = presets[preset]
     if names.student is not None:
         names.student = _student(names.student, config, rest)
@@ -149,7 +149,7 @@ def _chosen(word: str, prog: str) -> tuple[str, str]:
         raise UserError(f"METHOD is missing; {_usage(prog)}")
     like = nearest(word, dict.fromkeys([*PRESETS, *PAPER_PRESETS]))
     hint = f" (did you mean {' or '.join(like)}?)" if like else ""
-    raise UserError(f"{word!r} is no method{hint}; {_usage(prog)}")
+    raise UserError(f"{word!r} is not a method{hint}; {_usage(prog)}")
 
 
 def _usage(prog: str) -> str:

@@ -218,7 +218,7 @@ def _help(arguments: list[str]) -> int:
     first = arguments[0] if arguments else "help"
     group = {name: command for name, command in COMMANDS.items() if name.split()[0] == first}
     is_asked = first in ("-h", "--help", "help")
-    # The first word of a two-word command is no mistake.
+    # The first word of a two-word command is not a mistake.
     is_half = bool(group) and (len(arguments) == 1 or arguments[1].startswith("-"))
     stream = sys.stdout if is_asked or is_half else sys.stderr
     if stream is sys.stderr:

@@ -2,7 +2,7 @@
 
 http://HOST:PORT/metrics ── fetch ──▶ text ── parse ──▶ Page ── since ──▶ Page of what is new
                              │                 └ ValueError: not in Prometheus's text format
-                             └ OSError: nothing answers; ValueError: the answer is no page
+                             └ OSError: nothing answers; ValueError: the answer is not a page
 """
 
 from __future__ import annotations
@@ -179,8 +179,8 @@ def page_address(text: str) -> Address:
     except ValueError as error:
         # The error of `parse_address` gives a gRPC port as its example.
         raise UserError(
-            f"{text!r} is no metrics page; write http://HOST:PORT/metrics or HOST:PORT, PORT 1 to "
-            "65535 (by default a teacher's is 9101)"
+            f"{text!r} is not a metrics page; write http://HOST:PORT/metrics or HOST:PORT, PORT 1 "
+            "to 65535 (by default a teacher's is 9101)"
         ) from error
 
 

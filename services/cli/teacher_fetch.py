@@ -98,7 +98,7 @@ def _fetch_reference(reference: str, cache: Path | None, others: Sequence[str]) 
     if cache is not None:
         os.environ[CACHE_VARIABLE] = str(cache)
     directory = open_reference(reference)
-    assert isinstance(directory, Path), "a URL is no entry point"
+    assert isinstance(directory, Path), "a URL is not an entry point"
     card = read_card(directory / CARD_FILE)
     print(f"{card.name}: {one_line(card.algorithm)} on {one_line(card.game)}")
     print(f"verified: {directory}")

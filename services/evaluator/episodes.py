@@ -104,7 +104,7 @@ def play_episodes(
         )
         step = environment.step(actions)
         observations = step.observation
-        # The call after an end only resets: it has no reward and is no step.
+        # The call after an end only resets: it has no reward and is not a step.
         running_return += step.reward * ~step.episode_start
         running_steps += ~step.episode_start
         for name, values in step.metrics.items():

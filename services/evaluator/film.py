@@ -65,8 +65,8 @@ class FilmedPlayer:
         if self._seen() is None:
             raise UserError(
                 f"{environment.spec.name} has nothing to show: it has no render mode rgb_array, "
-                "and what it observes is no image of uint8; a function of your own that makes it, "
-                "as --environment.game my_package:make_env, may give it one"
+                "and its observations are not uint8 images; make it with a function of your own "
+                "that sets a render mode, and give --environment.game my_package:make_env"
             )
 
     def begin(self, seed: int) -> None:

@@ -89,7 +89,7 @@ def opened_agent(reference: str, peers: ClientSecurity | None = None) -> Iterato
         return
     if path.parent.name == "checkpoints" and (path.parents[1] / CONFIG_FILE).is_file():
         if not path.name.isdecimal():
-            raise UserError(f"{path} is no checkpoint of a run; give RUN/checkpoints/NUMBER")
+            raise UserError(f"{path} is not a checkpoint of a run; give RUN/checkpoints/NUMBER")
         yield _student(path.parents[1], int(path.name))
         return
     if not is_address(reference):

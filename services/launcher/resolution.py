@@ -184,7 +184,7 @@ def _with_teachers_part(config: ExperimentConfig, card: TeacherCard | None) -> E
     """Set what a method takes from its teacher: the temperature of logits, the architecture.
 
     Raises:
-        ValueError: the student is to start from the teacher's weights, which are no network of
+        ValueError: the student is to start from the teacher's weights, which are not a network of
             ours.
     """
     if card is None:
@@ -194,7 +194,7 @@ def _with_teachers_part(config: ExperimentConfig, card: TeacherCard | None) -> E
     if make_recipe(method).initial_weights == "teacher":
         if card.network is None or card.output != "q_values":
             raise ValueError(
-                f"teacher {card.name} is no Q-network of ours or of Dopamine's (it gives "
+                f"teacher {card.name} is not a Q-network of ours or of Dopamine's (it gives "
                 f"{card.output}), so its weights cannot be trained on: choose another teacher, or "
                 "a method like qdagger"
             )

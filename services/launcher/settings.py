@@ -213,4 +213,4 @@ def _unknown(name: str, known: Mapping[str, object]) -> str:
         return f"{name!r} is a group of settings; give one of them: {', '.join(group)}"
     like = nearest(name, known)
     advice = f"did you mean {' or '.join(like)}" if like else f"there are {', '.join(known)}"
-    return f"{name!r} is no setting of this experiment; {advice}"
+    return f"{name!r} is not a setting of this experiment; {advice}"

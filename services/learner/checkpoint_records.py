@@ -105,7 +105,7 @@ def check_storable(run: Path) -> None:
     try:
         path.encode()
     except UnicodeEncodeError as error:
-        raise UserError(f"{ascii(path)} is no UTF-8, and cannot hold checkpoints") from error
+        raise UserError(f"{ascii(path)} is not UTF-8, and cannot hold checkpoints") from error
 
 
 def checkpoints_folder(run: Path) -> Path:

@@ -94,7 +94,7 @@ class LearnerClient:
         Raises:
             LearnerRefused: it rejects the token.
             LearnerUnavailable: no answer in time.
-            ValueError: the server is no learner, or the weights are malformed.
+            ValueError: the server is not a learner, or the weights are malformed.
         """
         response: learner_pb2.GetWeightsResponse = self._call(
             self._stub.GetWeights,
@@ -116,7 +116,7 @@ class LearnerClient:
 
         Raises:
             LearnerUnavailable: no answer in time.
-            ValueError: the server is no learner.
+            ValueError: the server is not a learner.
         """
         found: learner_pb2.GetProgressResponse = self._call(
             self._stub.GetProgress, learner_pb2.GetProgressRequest()
@@ -132,7 +132,7 @@ class LearnerClient:
         Raises:
             EvaluationRefused: these weights are not due, or the numbers are invalid.
             LearnerUnavailable: no answer in time.
-            ValueError: the server is no learner, or of another version.
+            ValueError: the server is not a learner, or of another version.
         """
         response = self._call(self._stub.ReportEvaluation, report_to_proto(report), *_REFUSED)
         return progress_from_proto(response.progress)

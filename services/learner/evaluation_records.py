@@ -1,8 +1,9 @@
 """What the evaluator found out, one JSON line per evaluation, in a file that survives a kill.
 
 `metrics/evaluations.jsonl` of a run is append-only: each record is one line, flushed and synced
-before `append_record` returns. A line without its line end was cut off by a kill: it is no record,
-readers skip it and the next append removes it. Anything else that is not a record is an error.
+before `append_record` returns. A line without its line end was cut off by a kill: it is not a
+record, readers skip it and the next append removes it. Anything else that is not a record is an
+error.
 
 A run that resumes from a checkpoint plays a stretch again. The records of the lost stretch stay in
 the file; `current_records` leaves them out.
@@ -147,7 +148,7 @@ def decode_record(line: str) -> EvaluationRecord:
         The record; equal to the one encoded.
 
     Raises:
-        ValueError: The line is no JSON object or not as it was written, or a field is missing,
+        ValueError: The line is not a JSON object or not as it was written, or a field is missing,
             unknown or of another type.
     """
     return decode_sealed(EvaluationRecord, line, "evaluation record")
@@ -181,7 +182,7 @@ def read_records(path: Path) -> tuple[EvaluationRecord, ...]:
         The records in file order, those of lost stretches included (see `current_records`).
 
     Raises:
-        UserError: The file is too large, or a complete line is no record.
+        UserError: The file is too large, or a complete line is not a record.
     """
     if not path.exists():
         return ()
@@ -195,7 +196,7 @@ def read_records(path: Path) -> tuple[EvaluationRecord, ...]:
             records.append(decode_record(line.decode()))
         except (ValueError, RecursionError) as error:
             raise UserError(
-                f"{path}, line {number} is no evaluation record ({error}); "
+                f"{path}, line {number} is not an evaluation record ({error}); "
                 "restore the file, or remove that line"
             ) from error
     return tuple(records)

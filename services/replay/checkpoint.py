@@ -57,7 +57,7 @@ def link_checkpoint(src: Path, dst: Path) -> None:
         dst: Folder to make; must not exist.
 
     Raises:
-        UserError: `src` is no complete checkpoint.
+        UserError: `src` is not a complete checkpoint.
         FileExistsError: `dst` exists.
     """
     check_checkpoint(src)
@@ -122,7 +122,7 @@ def empty_checkpoint_root(root: Path) -> None:
     for entry in sorted(root.iterdir()):
         if not (entry.is_dir() and _WORKING_CHECKPOINT.fullmatch(entry.name)):
             raise UserError(
-                f"{root} holds {entry.name}, which is no replay checkpoint; "
+                f"{root} holds {entry.name}, which is not a replay checkpoint; "
                 "choose a folder that is empty or missing"
             )
     drop_working_checkpoints(root)

@@ -65,7 +65,7 @@ class ControlClient:
 
         Raises:
             ReplayTimeout: no answer in time, or tables are being loaded.
-            UserError: the server is no replay role.
+            UserError: the server is not a replay role.
         """
         request = replay_pb2.GetStatusRequest()
         try:
@@ -79,7 +79,7 @@ class ControlClient:
         Raises:
             ReplayTimeout: no answer in time.
             TablesUnusable: the shard has no such tables, or cannot load them.
-            UserError: the server is no replay role, or rejects the token.
+            UserError: the server is not a replay role, or rejects the token.
         """
         request = replay_pb2.RestoreRequest(checkpoint=checkpoint)
         try:
@@ -102,7 +102,7 @@ class ControlClient:
         Raises:
             ReplayTimeout: no answer in time.
             SaveFailed: no space, or no permission.
-            UserError: the server is no replay role.
+            UserError: the server is not a replay role.
         """
         request = replay_pb2.SaveRequest(generation=generation, checkpoint=checkpoint, keep=keep)
         try:

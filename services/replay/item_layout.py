@@ -149,7 +149,7 @@ class ItemLayout:
         return row
 
     def padding_row(self, frame: NDArray[Any] | None = None) -> NDArray[np.void]:
-        """A row that is no step: all zero, save for the final frame of an episode cut off.
+        """A row that is not a step: all zero, save for the final frame of an episode cut off.
 
         Raises:
             ValueError: a frame that does not fit the layout.

@@ -167,7 +167,7 @@ class LocalTable:
     def update_priorities(
         self, keys: NDArray[np.uint64], priorities: NDArray[np.floating[Any]]
     ) -> None:
-        """Give items new priorities; those that are gone, and what is no number, are skipped.
+        """Give items new priorities; those that are gone, and what is not a number, are skipped.
 
         Args:
             keys: uint64 [R]; of a key that is named twice, the last counts.
@@ -229,7 +229,7 @@ class LocalTable:
         if first < 1 or (shown.size and (shown.min() < first or shown.max() > last)):
             raise ValueError("the items show rows that are not there")
         if not ((saved.priorities >= 0) & (saved.priorities < np.inf)).all():
-            raise ValueError("the priorities are no priorities")
+            raise ValueError("the priorities are not priorities")
 
     def _oldest_shown(self) -> int:
         """Smallest number of a row that an item shows."""

@@ -71,7 +71,7 @@ class PriorityUpdates:
             wanted: bool [B], whose priorities to send.
             priority: float [B], at least 0; rows behind these, of a block that is filled up, say
                 nothing. An array that a device is still working on is waited
-                for by the thread; a row that is no number is left out.
+                for by the thread; a row that is not a number is left out.
         """
         with self._changed:
             self._waiting.append(_Update(item_key, wanted, priority))

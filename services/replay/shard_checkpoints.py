@@ -67,7 +67,7 @@ class ShardCheckpoints:
 
         Raises:
             OSError: no space, no permission; tables of other numbers stay.
-            UserError: `written` is no complete checkpoint.
+            UserError: `written` is not a complete checkpoint.
         """
         with self._folders.writing(number) as folder:
             link_checkpoint(written, folder)

@@ -39,7 +39,7 @@ class Kind(enum.Enum):
     HALF_SENT = "half-sent calls"
     """Calls of every method are begun by strangers and not finished, for the fault's seconds."""
     GARBAGE = "garbage"
-    """Strangers send what is no HTTP/2, or begins like it."""
+    """Strangers send what is not HTTP/2, or begins like it."""
 
 
 CUTS = {Kind.REFUSE: Cut.REFUSED, Kind.SILENCE: Cut.SILENT, Kind.FORGET: Cut.FORGOTTEN}

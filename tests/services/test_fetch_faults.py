@@ -569,7 +569,7 @@ HOSTILE_ITEMS: dict[str, dict[str, Any]] = {
     "a name that is a number": {"name": 7},
     "a size below zero": {"size": "-1"},
     "a size in words": {"size": "many"},
-    "a checksum that is no base64": {"md5Hash": "###"},
+    "a checksum that is not base64": {"md5Hash": "###"},
     "a checksum that is a list": {"md5Hash": [1]},
 }
 

@@ -127,7 +127,7 @@ def test_where_it_is_not_installed_its_names_are_unknown(run: Path, tmp_path: Pa
     said = rrl("teacher", "export", str(run), "--out", str(tmp_path / "x"), path=tmp_path, code=2)
     assert "advantage_cloning" in said and "known are qdagger" in said
     said = rrl("train", "advantage_cloning", "--run", "x", path=tmp_path, code=2)
-    assert "'advantage_cloning' is no method" in said
+    assert "'advantage_cloning' is not a method" in said
 
 
 def test_the_same_parts_go_by_reference(tmp_path: Path) -> None:

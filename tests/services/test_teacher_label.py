@@ -78,7 +78,7 @@ def expected() -> NDArray[np.float32]:
     distance = np.roll(grids()[1], -OLDEST)
     half = np.full(CAPACITY, 0.5)
     values = np.stack([np.maximum(-distance, 0), half, np.maximum(distance, 0)], axis=1)
-    # The rows around the cursor are no states to Dopamine's reader.
+    # The rows around the cursor are not states to Dopamine's reader.
     values[[0, -1]] = 0
     return values.astype(np.float32)
 

@@ -70,13 +70,13 @@ def test_other_references_are_none(reference: str) -> None:
 @pytest.mark.parametrize(
     ("reference", "message"),
     [
-        ("ensemble:median:a,b", "'median' is no rule of an ensemble; use mean, values, highest"),
+        ("ensemble:median:a,b", "'median' is not a rule of an ensemble; use mean, values, highest"),
         ("ensemble:a,b", "names no rule, of mean, values, highest; write ensemble:RULE:A,B"),
         ("ensemble:mean:a", r"has 2 to 16 teachers, not \['a'\]; write ensemble:RULE"),
         ("ensemble:mean:a,", r"has 2 to 16 teachers, not \['a', ''\]"),
         ("ensemble:mean:" + ",".join("a" * 17), "has 2 to 16 teachers"),
         ("ensemble:mean:a,ensemble:mean:b,c", "ensemble:mean:b in an ensemble is one, too; name"),
-        ("ensemble:mean@warm:a,b", "mean@warm: 'warm' is no temperature; write e.g. mean@0.1"),
+        ("ensemble:mean@warm:a,b", "mean@warm: 'warm' is not a temperature; write e.g. mean@0.1"),
         ("ensemble:mean@0:a,b", "temperature of an ensemble is 0.0; use a number above 0"),
         ("ensemble:mean@nan:a,b", "temperature of an ensemble is nan; use a number above 0"),
         ("ensemble:values@0.1:a,b", "values@0.1: values softens nothing; leave out @0.1"),

@@ -78,7 +78,7 @@ def test_a_reference_is_imported_once_its_user_has_named_it(package: str) -> Non
     assert package not in sys.modules
     plugins.allow(name, f"{package}:Inner.PART", f"{package}:NOTHING")
     assert (parts[name], parts[f"{package}:Inner.PART"]) == (Part(7), Part(8))
-    # It is no name of the list.
+    # It is not a name of the list.
     assert name not in [*parts]
     with pytest.raises(ValueError, match=f"{package} has no 'NOTHING'"):
         parts[f"{package}:NOTHING"]

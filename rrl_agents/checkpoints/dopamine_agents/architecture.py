@@ -123,7 +123,7 @@ def _check_agent(agent: str | None, *, is_implicit: bool, is_full: bool) -> None
         possible = ["iqn" if is_implicit else "full_rainbow"]
     if agent is not None and agent not in possible:
         raise ValueError(
-            f"it is no network of the agent {agent!r}: its layers are those of "
+            f"it is not a network of the agent {agent!r}: its layers are those of "
             f"{' or '.join(possible)}"
         )
 

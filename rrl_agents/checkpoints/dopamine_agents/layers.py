@@ -123,9 +123,9 @@ def as_float32(name: str, leaf: Any) -> NDArray[np.float32]:
     """A leaf of a network as ours are.
 
     Raises:
-        ValueError: It is no array of floating-point numbers.
+        ValueError: It is not an array of floating-point numbers.
     """
     if not isinstance(leaf, np.ndarray) or leaf.dtype.kind != "f" or leaf.size == 0:
-        raise ValueError(f"{name} is no array of floating-point numbers")
+        raise ValueError(f"{name} is not an array of floating-point numbers")
     with np.errstate(over="ignore"):  # What is too large becomes infinite, and is refused so.
         return np.array(leaf, dtype=np.float32, order="C")

@@ -87,7 +87,7 @@ def opened_column(path: Path, dimensions: int, types: str) -> Iterator[NpyColumn
 
     The packed file's end must speak of as many bytes as the header does: so a file that was cut off
     is noticed before it is unpacked, and so is content in several of gzip's members, where the
-    trailer is no checksum of the whole.
+    trailer is not a checksum of the whole.
 
     Args:
         path: The file.

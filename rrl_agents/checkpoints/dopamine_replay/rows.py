@@ -12,7 +12,7 @@ at a time: from the oldest row to the end of the file, and then from its beginni
 What may begin a transition is decided as `OutOfGraphReplayBuffer` decides it (K is the stack, h the
 horizon of the agent that wrote the file):
 
-* Rows in its `invalid_range`, h before the cursor to K behind it, are no states; of a buffer that
+* Rows in its `invalid_range`, h before the cursor to K behind it, are not states; of a buffer that
   is not full, neither are the first K - 1, which are padding.
 * Nor is a row when any of the K - 1 before it ended an episode: those are padding, zeros. Dopamine
   itself takes them for states where the end was not terminal, and samples stacks that mix the last

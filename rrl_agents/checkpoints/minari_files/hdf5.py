@@ -49,7 +49,7 @@ class MinariEpisode:
         """Observations [start, stop), uint8 [R, H, W].
 
         Raises:
-            ValueError: They are no single gray frames.
+            ValueError: They are not single gray frames.
         """
         frames: NDArray[np.uint8] = self.observations[start:stop]
         if frames.ndim <= 2:  # Packed, one by one.

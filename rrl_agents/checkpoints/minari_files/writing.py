@@ -34,7 +34,7 @@ class PlayedEpisode:
         action: int32 [R].
         reward: float32 [R].
         terminated: Whether the last row's action ended the episode by the rules. Otherwise the
-            last row is no step: only its frame counts, as what the step before led to.
+            last row is not a step: only its frame counts, as what the step before led to.
     """
 
     frames: Iterable[NDArray[Any]]

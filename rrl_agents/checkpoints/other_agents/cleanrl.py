@@ -97,7 +97,7 @@ def agent_of(
         activation: Of a perceptron's hidden layers.
 
     Raises:
-        ValueError: The layers are no network of ours.
+        ValueError: The layers are not a network of ours.
     """
     if is_impala(layers):
         network = residual(layers, last, has_channels_first=has_channels_first)

@@ -88,7 +88,7 @@ def torch_layers(leaves: Mapping[str, Any]) -> list[Layer]:
         }
         if not {"weight"} <= set(own) <= {"weight", "bias"}:
             raise ValueError(
-                f"{next(iter(own.values()))[:80]!r} is no weight or bias of a linear layer or a "
+                f"{next(iter(own.values()))[:80]!r} is not a weight or bias of a linear layer or a "
                 "convolution; other layers are not read"
             )
         weight = _numbers(own["weight"], leaves, dimensions=(2, 4))
@@ -112,7 +112,7 @@ def flax_layers(tree: Any) -> list[Layer]:
     for name in sorted(tree, key=_kind_and_number):
         layer = tree[name]
         if not isinstance(layer, dict) or not {"kernel"} <= set(layer) <= {"kernel", "bias"}:
-            raise ValueError(f"{str(name)[:80]!r} is no layer with a kernel and a bias")
+            raise ValueError(f"{str(name)[:80]!r} is not a layer with a kernel and a bias")
         kernel = _numbers("kernel", layer, dimensions=(2, 4), of=str(name))
         bias = _bias("bias" if "bias" in layer else None, layer, kernel)
         layers.append(Layer(str(name), kernel, bias))
@@ -139,7 +139,7 @@ def chained(
             vectors of as many elements as the first layer takes.
 
     Raises:
-        ValueError: They do not follow each other, or are no network of ours; names the layers.
+        ValueError: They do not follow each other, or are not a network of ours; names the layers.
     """
     num_maps = sum(layer.kernel.ndim == 4 for layer in layers)
     maps, dense = list(layers[:num_maps]), list(layers[num_maps:])
@@ -291,5 +291,5 @@ def _bias(name: str | None, leaves: Mapping[str, Any], kernel: Numbers) -> Numbe
 def _kind_and_number(name: Any) -> tuple[str, int]:
     kind, _, number = str(name).partition("_")
     if kind not in ("Conv", "Dense") or not number.isdecimal() or len(number) > 4:
-        raise ValueError(f"{str(name)[:80]!r} is no layer of flax that is read: Conv_N or Dense_N")
+        raise ValueError(f"{str(name)[:80]!r} is not a supported flax layer: Conv_N or Dense_N")
     return kind, int(number)

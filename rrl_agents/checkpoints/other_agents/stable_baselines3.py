@@ -113,8 +113,8 @@ def _policy(leaves: Mapping[str, Any]) -> tuple[str, list[Layer]]:
         if any(name.startswith(parts[-1]) for name in own) and "log_std" not in leaves:
             return algorithm, torch_layers(own)
     raise ValueError(
-        f"it is no policy with discrete actions of DQN, QR-DQN, PPO or A2C; its weights begin with "
-        f"{[name[:60] for name in list(leaves)[:5]]}"
+        f"it is not a policy with discrete actions of DQN, QR-DQN, PPO or A2C; its weights begin "
+        f"with {[name[:60] for name in list(leaves)[:5]]}"
     )
 
 
@@ -176,7 +176,7 @@ def _observed(
     if not is_image:
         return shape, dtype
     if dtype != "uint8":
-        raise ValueError("its images are no bytes (uint8)")
+        raise ValueError("its images are not bytes (uint8)")
     return (*shape[1:], shape[0]), dtype
 
 

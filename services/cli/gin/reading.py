@@ -175,8 +175,8 @@ def _bindings(text: str, origin: str) -> Iterator[tuple[str, Bound]]:
     except _NO_GIN as error:
         line = f" line {error.lineno}" if isinstance(error, SyntaxError) else ""
         raise UserError(
-            f"{origin}{line} is no gin; a binding is NAME.PARAMETER = VALUE, with quotes around a "
-            "text"
+            f"{origin}{line} is not valid gin; a binding is NAME.PARAMETER = VALUE, with quotes "
+            "around a text"
         ) from error
     for statement in statements:
         if isinstance(statement, config_parser.IncludeStatement):

@@ -83,7 +83,7 @@ def test_a_teacher_is_trained_per_game_without_a_teacher_and_named_by_its_studen
     assert teacher.config.teacher.checkpoint is None
     assert student.needs == teacher.export == Path("/out/teachers/asterix")
     assert student.config.teacher.checkpoint == "/out/teachers/asterix"
-    # What is no protocol is the students' alone: their own budget, not their teacher's.
+    # What is not a protocol is the students' alone: their own budget, not their teacher's.
     assert teacher.config.online_steps == 2_500_000
 
 
@@ -97,7 +97,7 @@ def test_a_teacher_is_scored_as_its_students_are() -> None:
 @pytest.mark.parametrize(
     ("found", "given", "message"),
     [
-        ('method = "qdagger"', 'method = "qdager"', "'qdager' is no method; near it: qdagger, "),
+        ('method = "qdagger"', 'method = "qdager"', "'qdager' is not a method; near it: qdagger, "),
         ('"minatar_dqn"', '"minatar_dqm"', "'minatar_dqm' is not a student; use minatar_dqn"),
         ('label = "QDagger"', 'preset = "papre"', "no preset of qdagger; near it: paper"),
         (

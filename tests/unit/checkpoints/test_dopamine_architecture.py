@@ -131,8 +131,8 @@ def test_a_last_layer_that_leaves_doubt_asks_for_agent_and_actions(
 @pytest.mark.parametrize(
     ("linear", "hints", "message"),
     [
-        (DQN, {"agent": "iqn"}, "no network of the agent 'iqn': its layers are those of dqn or"),
-        (IQN, {"agent": "dqn"}, "no network of the agent 'dqn': its layers are those of iqn"),
+        (DQN, {"agent": "iqn"}, "not a network of the agent 'iqn': its layers are those of dqn or"),
+        (IQN, {"agent": "dqn"}, "not a network of the agent 'dqn': its layers are those of iqn"),
         (DUELING, {"agent": "rainbow"}, "those of full_rainbow"),
         (DQN, {"kernel": "NoisyNetwork_{}/kernel_mu", "agent": "dqn"}, "those of full_rainbow"),
         (DQN, {"num_actions": 4}, "it has 6 actions, not the 4 given"),

@@ -115,5 +115,5 @@ def test_a_graph_that_computes_anything_else_is_refused(
 def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "cut.pb"
     file.write_bytes(GRAPH.read_bytes()[:100_000])
-    with pytest.raises(ValueError, match="no graph of TensorFlow, or damaged"):
+    with pytest.raises(ValueError, match="not a graph of TensorFlow, or damaged"):
         import_frozen_graph(file, NO_HINTS)

@@ -169,7 +169,7 @@ def params_case(folder: Path) -> Case:
     right = params_hash(content)
 
     def read() -> Any:
-        # A card that vouches for the damaged file: the hash is no defence then.
+        # A card that vouches for the damaged file: the hash is not a defence then.
         overwrite(card, text.replace(right, params_hash(file.read_bytes())).encode())
         return load_teacher_directory(folder)
 

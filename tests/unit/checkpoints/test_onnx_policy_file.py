@@ -213,7 +213,7 @@ REFUSED = {
     "weights elsewhere": (external(), "'weights' lie in another file"),
     "weights of a branch elsewhere": (nested_external(), "'weights' lie in another file"),
     "no number": (model_of(metadata={"rrl.temperature": "warm"}), "rrl.temperature is 'warm'"),
-    "no model": (b"PK\x03\x04 something else entirely", "no ONNX file"),
+    "no model": (b"PK\x03\x04 something else entirely", "not an ONNX file"),
     "nothing": (b"", "cannot compute this model"),
 }
 

@@ -312,7 +312,7 @@ def test_layers_that_are_no_network_are_named(
 
 def test_other_layers_and_other_files_are_named(tmp_path: Path) -> None:
     shape = {"norm.running_mean": torch_tensor((4,)), "norm.weight": torch_tensor((4,))}
-    with pytest.raises(ValueError, match="'norm.running_mean' is no weight or bias"):
+    with pytest.raises(ValueError, match="'norm.running_mean' is not a weight or bias"):
         imported(tmp_path, torch_file(shape, {"0": np.zeros(4, np.float32)}), output="q_values")
     with pytest.raises(ValueError, match=r"'only.weight' has shape \(4,\)"):
         content = torch_file({"only.weight": torch_tensor((4,))}, {"0": np.zeros(4, np.float32)})

@@ -58,12 +58,12 @@ def test_a_policy_that_is_no_network_of_ours_has_nothing_to_keep_here(
     tmp_path: Path, params: Params
 ) -> None:
     foreign = dataclasses.replace(card_of(params), network=None)
-    with pytest.raises(ValueError, match="'small' is computed by something that is no network"):
+    with pytest.raises(ValueError, match="'small' is computed by something that is not a network"):
         save_teacher(tmp_path / "saved", params, foreign)
     assert not (tmp_path / "saved").exists()
     save_teacher(tmp_path / "saved", params, card_of(params))
     (tmp_path / "saved" / "card.json").write_text(foreign.to_json())
-    with pytest.raises(ValueError, match="'small' is computed by something that is no network"):
+    with pytest.raises(ValueError, match="'small' is computed by something that is not a network"):
         load_teacher_directory(tmp_path / "saved")
 
 

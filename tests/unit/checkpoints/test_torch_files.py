@@ -138,7 +138,7 @@ def test_a_name_outside_the_list_is_refused(name: str) -> None:
 
 @pytest.mark.parametrize("pid", [b"I1\n", b"(Vstorage\nVx\nV0\nVcpu\nI6\nt", b"(Vmodule\nt"])
 def test_a_persistent_id_that_is_no_storage_is_refused(pid: bytes) -> None:
-    with pytest.raises(ValueError, match="is no storage of numbers"):
+    with pytest.raises(ValueError, match="is not a storage of numbers"):
         read_torch_file(zipped({"archive/data.pkl": b"\x80\x02" + pid + b"Q."}))
 
 

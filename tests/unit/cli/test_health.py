@@ -70,7 +70,7 @@ def test_nobody_is_not_well() -> None:
     [
         ({}, "either"),
         ({"address": "127.0.0.1:1", "http": "http://127.0.0.1:1"}, "either"),
-        ({"http": "file:///etc/hostname"}, "is no metrics page; write http://HOST:PORT/metrics"),
+        ({"http": "file:///etc/hostname"}, "is not a metrics page; write http://HOST:PORT/metrics"),
         ({"address": "127.0.0.1:1", "timeout_seconds": 0}, "above 0"),
         ({"address": "nonsense"}, "HOST:PORT"),
         ({"address": "[::1]:1", "peers": Peers(root_certificates=Path("no-file"))}, "no-file"),

@@ -46,7 +46,7 @@ def test_the_installed_command_ends_a_bad_call_with_2_and_what_to_do() -> None:
     done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
     assert (done.returncode, done.stdout) == (2, "")
     line, *rest = done.stderr.splitlines()
-    assert line.startswith("rrl train: 'qdager' is no method (did you mean qdagger")
+    assert line.startswith("rrl train: 'qdager' is not a method (did you mean qdagger")
     assert "jsrl, rehearsal" in " ".join(rest)
 
 
@@ -99,7 +99,7 @@ def test_an_unknown_command_is_named_and_the_known_ones_listed(
         ("train qdagger --num-actors=0", "^rrl train: num_actors is 0; use a number at least 1$"),
         (
             "actor qdagger --learner-address=nowhere --replay-address=127.0.0.1:1",
-            "'nowhere' is no address: it has no port; write HOST:PORT",
+            "'nowhere' is not an address: it has no port; write HOST:PORT",
         ),
         # It would write to another shard than the one that is its.
         (

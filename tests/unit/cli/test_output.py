@@ -1,4 +1,4 @@
-"""Where the output of a command goes is no condition of its work."""
+"""Where the output of a command goes is not a condition of its work."""
 
 from __future__ import annotations
 

@@ -147,7 +147,7 @@ def test_an_onnx_file_that_leaves_something_open_names_the_command_that_says_it(
 def test_a_damaged_file_is_refused_in_the_importers_words(onnx_file: Path, refused: Any) -> None:
     onnx_file.write_bytes(onnx_file.read_bytes()[:-20])
     line = refused("import", onnx_file, "--output=q_values")
-    assert f"{onnx_file}: this is no ONNX file" in line
+    assert f"{onnx_file}: this is not an ONNX file" in line
 
 
 @pytest.mark.parametrize(

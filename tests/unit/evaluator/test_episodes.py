@@ -186,7 +186,7 @@ class Judged(FixedLengths):
 
 
 def test_a_metric_of_an_episode_is_the_mean_over_its_own_steps() -> None:
-    # Three steps: 1, 2, 3, of which one is even; four: 2 of 4. The call that resets is no step.
+    # Three steps: 1, 2, 3, of which one is even; four: 2 of 4. The call that resets is not a step.
     played = play_episodes(
         Judged((3, 4)),  # type: ignore[arg-type]
         lambda observations: np.zeros((2, 2), np.float32),

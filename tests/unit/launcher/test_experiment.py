@@ -105,7 +105,9 @@ class Floats(Still):
     stacked = EnvironmentConfig(name="catch", stack_size=2)
     with pytest.raises(UserError, match=r"still .* takes observations uint8 \(10, 5, 1\)"):
         resolve(catch_config("catching:Still", environment=stacked))
-    with pytest.raises(UserError, match=r"still is no Q-network of ours .*choose another teacher"):
+    with pytest.raises(
+        UserError, match=r"still is not a Q-network of ours .*choose another teacher"
+    ):
         resolve(catch_config("catching:Still", method=FineTuningConfig()))
 
 

@@ -130,7 +130,7 @@ def test_the_rate_of_one_stage_does_not_leak_into_the_next() -> None:
             [(0.0, 3_000), (10.0, 4_008)],
             "online 4,008/4,000 steps (100%) | 100.8 steps/s, 0 s left",
         ),
-        # The learner goes back to a checkpoint after 10 s: what it lost is no step backwards.
+        # The learner goes back to a checkpoint after 10 s: what it lost is not a step backwards.
         ([(0.0, 500), (10.0, 3_000), (20.0, 100)], "online 100/4,000 steps (2%) | 250.0 steps/s"),
         # 900 steps in 9 s are all of the last minute.
         ([(0.0, 500), (10.0, 3_000), (80.0, 3_100), (89.0, 4_000)], "| 100.0 steps/s, 0 s left"),

@@ -72,7 +72,7 @@ def test_a_value_of_another_type_is_refused_with_the_setting_and_the_value(
 
 
 def test_values_that_only_fit_each_other_are_set_together() -> None:
-    # 8,000 is no multiple of 3, and 4 divides 9 as little: neither alone is allowed.
+    # 8,000 is not a multiple of 3, and 4 divides 9 as little: neither alone is allowed.
     changed = with_settings(
         CONFIG,
         {"method.q_learning.update_period": 3, "method.q_learning.target_update_steps": 9},
@@ -126,7 +126,7 @@ def test_whole_numbers_that_no_array_holds_are_refused(name: str, value: object)
     ],
 )
 def test_an_unknown_name_is_refused_with_the_nearest_one(name: str, meant: str) -> None:
-    with pytest.raises(UserError, match="is no setting of this experiment") as refused:
+    with pytest.raises(UserError, match="is not a setting of this experiment") as refused:
         with_settings(CONFIG, {name: 1})
     assert meant in str(refused.value)
     assert meant in nearest(name, known_settings(CONFIG))

@@ -28,7 +28,7 @@ SAVED = GetProgressResponse(progress=FINISHED, saved=FINISHED)
 def test_the_watch_goes_on_where_the_learner_does_not_answer_as_one(
     monkeypatch: pytest.MonkeyPatch, over: list[bool], finished: bool, shown: list[Any]
 ) -> None:
-    asked = [LearnerUnavailable("no answer"), ValueError("it is no learner"), PLAYING, SAVED]
+    asked = [LearnerUnavailable("no answer"), ValueError("it is not a learner"), PLAYING, SAVED]
     monkeypatch.setattr(LearnerClient, "progress", Mock(side_effect=asked))
     answers: list[Any] = []
     is_over, on_wait = Mock(side_effect=over), Mock()

@@ -155,7 +155,7 @@ def test_garbage_before_the_last_line_is_an_error_with_its_line_number(path: Pat
     assert count_lines(path) == 2
     append_record(path, RECORD)
     assert count_lines(path) == 3
-    with pytest.raises(UserError, match="line 2 is no evaluation record"):
+    with pytest.raises(UserError, match="line 2 is not an evaluation record"):
         read_records(path)
 
 

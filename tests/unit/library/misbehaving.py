@@ -17,7 +17,7 @@ def give(**arguments: Any) -> dict[str, Any]:
 
 
 def refuse() -> None:
-    raise ValueError("seven is no colour; give red")
+    raise ValueError("seven is not a colour; give red")
 
 
 def open_missing(path: str) -> None:

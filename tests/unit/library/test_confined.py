@@ -45,7 +45,7 @@ def test_arguments_go_in_and_the_result_comes_out_free_of_what_is_printed() -> N
 
 
 def test_a_refusal_keeps_its_own_words(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"^seven is no colour; give red$"):
+    with pytest.raises(UserError, match=r"^seven is not a colour; give red$"):
         run("refuse")
     missing = str(tmp_path / "missing")
     with pytest.raises(UserError, match=f"No such file or directory: '{missing}'$"):

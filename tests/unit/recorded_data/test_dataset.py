@@ -102,7 +102,7 @@ def test_roles_are_told_about_the_data(tmp_path: Path, catch_teacher: Path) -> N
     assert importer.layout == CATCH
     assert not actor_config(job).teacher_plays
     assert experiment.uses_teacher
-    # The importer is no place for a GPU.
+    # The importer is not a place for a GPU.
     assert process_environment("importer")["JAX_PLATFORMS"] == "cpu"
 
 

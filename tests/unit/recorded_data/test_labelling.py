@@ -28,7 +28,7 @@ STACK = 3
 
 
 def memory_rows(rows: int, gap: int = 7, rows_per_chunk: int = 50) -> RecordedRows:
-    """Rows whose frame is their number, as one byte pair; every `gap`-th row is no state."""
+    """Rows whose frame is their number, as one byte pair; every `gap`-th row is not a state."""
     number = np.arange(rows)
     frames = np.stack([number % 256, number // 256], axis=-1).astype(np.uint8)[:, None]
 

@@ -112,7 +112,7 @@ DAMAGES = {
     "a manifest of no rows": ("labels.json", lambda c: resealed(c, rows=0)),
     "progress beyond the end": ("progress.json", lambda c: resealed(c, rows=11)),
     "negative progress": ("progress.json", lambda c: resealed(c, rows=-1)),
-    "progress that is no number": ("progress.json", lambda c: resealed(c, rows="3")),
+    "progress that is not a number": ("progress.json", lambda c: resealed(c, rows="3")),
 }
 
 

@@ -107,7 +107,7 @@ def test_a_roles_bad_input_is_a_line_even_before_its_logging_is_set_up(
     assert run(["learner", "qdager"]) == 2
     line = json.loads(capsys.readouterr().err)
     assert (line["level"], line["role"], line["run"]) == ("ERROR", "learner", None)
-    assert (line["message"] or "").startswith("rrl learner: 'qdager' is no method")
+    assert (line["message"] or "").startswith("rrl learner: 'qdager' is not a method")
 
 
 def test_a_format_that_is_none_is_refused(
@@ -117,7 +117,7 @@ def test_a_format_that_is_none_is_refused(
     with pytest.raises(UserError, match="RRL_LOG_FORMAT is 'xml'; set it to text or json"):
         format_of_environment()
     assert run(["learner", "qdager"]) == 2
-    assert "is no method" in capsys.readouterr().err
+    assert "is not a method" in capsys.readouterr().err
 
 
 def test_what_is_ready_is_told_on_stdout_where_lines_are_text(

@@ -136,11 +136,11 @@ def test_a_server_takes_a_certificate_with_its_key(pems: Path) -> None:
     [
         ("absent.pem", "key.pem", None, "cannot read the certificate .*absent.pem"),
         ("cert.pem", "absent.pem", None, "cannot read the private key .*absent.pem"),
-        ("no.pem", "key.pem", None, "no.pem is no PEM certificate;"),
-        ("cert.pem", "no.pem", None, "no.pem is no PEM private key;"),
+        ("no.pem", "key.pem", None, "no.pem is not a PEM certificate;"),
+        ("cert.pem", "no.pem", None, "no.pem is not a PEM private key;"),
         ("cert.pem", "other_key.pem", None, "made for each other"),
         ("cert.pem", "locked_key.pem", None, "has a passphrase; remove it"),
-        ("cert.pem", "key.pem", "no.pem", "no.pem is no PEM certificate authority;"),
+        ("cert.pem", "key.pem", "no.pem", "no.pem is not a PEM certificate authority;"),
         ("cert.pem", "key.pem", "absent.pem", "cannot read the certificate authority"),
     ],
 )

@@ -31,7 +31,7 @@ def test_scalars_come_back_with_their_steps(tmp_path: Path) -> None:
         writer.scalars(100, {"loss/td": 0.25, "loss/distill": math.nan})
     assert read_scalars(tmp_path, "loss/td") == [(0, 0.5), (100, 0.25)]
     first, (step, value) = read_scalars(tmp_path, "loss/distill")
-    # A value that is no number is shown rather than hidden.
+    # A value that is not a number is shown rather than hidden.
     assert first == (0, 2.0) and step == 100 and math.isnan(value)
 
 

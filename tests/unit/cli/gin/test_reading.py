@@ -78,12 +78,12 @@ def test_imports_are_skipped_and_import_nothing(
 )
 def test_what_is_no_gin_is_refused_with_the_form_it_should_have(text: str, tmp_path: Path) -> None:
     file = written(tmp_path / "a.gin", text)
-    with pytest.raises(UserError, match=r"a.gin.* is no gin; .*NAME\.PARAMETER = VALUE"):
+    with pytest.raises(UserError, match=r"a.gin.* is not valid gin; .*NAME\.PARAMETER = VALUE"):
         read([file], [])
 
 
 def test_the_line_that_is_no_gin_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="a.gin line 2 is no gin"):
+    with pytest.raises(UserError, match="a.gin line 2 is not valid gin"):
         read([written(tmp_path / "a.gin", f"{GAMMA} = 1\n{GAMMA} = Pong\n")], [])
 
 

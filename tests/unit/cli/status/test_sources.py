@@ -84,8 +84,8 @@ def own_signals() -> Iterator[None]:
         (["{run}"], "is not the folder of a run"),
         (["{run}", "--interval=0"], "--interval is 0.0"),
         (["{run}", "--watch", "--json"], "do not go together"),
-        (["--learner-address=nowhere"], "'nowhere' is no address"),
-        (["--metrics", "https://x:1"], "is no metrics page"),
+        (["--learner-address=nowhere"], "'nowhere' is not an address"),
+        (["--metrics", "https://x:1"], "is not a metrics page"),
         (["--metrics", "127.0.0.1:1"], "no role answers; check that"),
     ],
 )

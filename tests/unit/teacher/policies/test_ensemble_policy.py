@@ -97,7 +97,7 @@ def test_its_card_has_its_members_as_parents_and_costs_nothing_more() -> None:
     ]
     assert TeacherCard.from_json(card.to_json()) == card
     assert {member.card.name for member in family(card)} == {"unknown", "b", card.name}
-    # What its members cost is not known; itself it is no third.
+    # What its members cost is not known; itself it is not a third.
     assert line_cost(family(card))["gradient_updates"].unknown == 2
     assert load_policy(of("highest", "Unknown", "B")).info.version == card.parameters_sha256[:16]
 
@@ -133,7 +133,7 @@ def test_its_version_is_another_with_another_rule_member_order_or_temperature() 
         (of("values", "A", "Policy"), "policy gives logits, and values is of action values: use m"),
         (of("highest", "Policy", "A"), "policy gives logits, and highest is of action values"),
         (of("mean", "A", "Missing"), "the module ensemble_members has no 'Missing'"),
-        ("ensemble:median:pong_dqn,pong_dqn", "'median' is no rule of an ensemble"),
+        ("ensemble:median:pong_dqn,pong_dqn", "'median' is not a rule of an ensemble"),
         ("ensemble:mean:pong_dqn,./nowhere", "no teacher './nowhere'"),
     ],
 )
