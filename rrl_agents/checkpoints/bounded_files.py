@@ -1,4 +1,4 @@
-"""Reading whole files that come from anywhere: only regular ones, only up to a size."""
+"""Reads untrusted files: only regular ones, and only up to a size."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from pathlib import Path
 
 
 def read_bounded(path: Path, max_bytes: int, *, what: str) -> bytes:
-    """Read a whole file, if it is one and not too large.
+    """Read a whole regular file that is not too large.
 
     Args:
-        path: The file; no pipe and no device, which might never end.
+        path: The file; pipes and devices, which might never end, are refused.
         max_bytes: Most bytes it may have.
-        what: What it should be, for the error, e.g. "a teacher's card".
+        what: The expected content, for the error, e.g. "a teacher's card".
 
     Returns:
         Its content.
 
     Raises:
-        ValueError: It is missing, no regular file, too large or cannot be read; the message begins
+        ValueError: It is missing, not a regular file, too large or unreadable; the message begins
             with the path.
     """
     try:
@@ -30,7 +30,7 @@ def read_bounded(path: Path, max_bytes: int, *, what: str) -> bytes:
                 f"{path}: {status.st_size} bytes, more than the {max_bytes} that {what} may have"
             )
         with path.open("rb") as file:
-            # By its size, as reading "up to the bound" would allocate the bound.
+            # Read by its size, because reading "up to the bound" would allocate the bound.
             return file.read(status.st_size)
     except OSError as error:
         raise ValueError(

@@ -1,6 +1,6 @@
-"""A teacher's card for people: the README.md beside its card.json.
+"""A teacher's card as Markdown: the README.md beside its card.json.
 
-A card may come from anywhere: its texts are escaped, so that none can end a table or start a link.
+Cards are untrusted: their texts are escaped, so that none can end a table or start a link.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def card_markdown(card: TeacherCard) -> str:
 
 
 def _in_words(record: Any, *always: str) -> str:
-    """A record's fields in one line; those at their default only where they are named."""
+    """A record's fields in one line; omits defaults, except the named fields."""
     if record is None:
         return _UNKNOWN
     return ", ".join(

@@ -1,4 +1,4 @@
-"""The card of several teachers that answer as one."""
+"""The card of an ensemble of teachers."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from rrl_client.spec import DEFAULT_TEMPERATURE
 
 
 def ensemble_card(ensemble: Ensemble, members: Sequence[TeacherCard]) -> TeacherCard:
-    """The card of several teachers that answer as one; its parents are their cards.
+    """The card of an ensemble, with its members' cards as parents.
 
     Args:
-        ensemble: How they answer.
-        members: Their cards, in its order.
+        ensemble: The ensemble.
+        members: Cards of its members, in its order.
 
     Raises:
-        ValueError: they do not fit together; names two that differ, and in what.
+        ValueError: they do not fit together; names two, and how they differ.
     """
     rule, first = RULES[ensemble.rule], members[0]
     game = next((card.game for card in members if card.game != UNKNOWN_GAME), UNKNOWN_GAME)
@@ -41,7 +41,7 @@ def ensemble_card(ensemble: Ensemble, members: Sequence[TeacherCard]) -> Teacher
         temperature=None if rule.gives_values else DEFAULT_TEMPERATURE,
         algorithm="ensemble",
         made=f"an ensemble of {len(members)} teachers: {rule.summary}",
-        # Putting it together costs nothing; its members' costs stand on their cards.
+        # Combining costs nothing; the members' costs are on their cards.
         compute=Compute(
             environment_frames=0, teacher_frames=0, gradient_updates=0, hardware_seconds=0.0
         ),

@@ -1,6 +1,6 @@
-"""Where a fetched agent came from: `source.json` in its directory, which knows the game.
+"""The source of a fetched agent: `source.json` in its directory, which has the game.
 
-Written by the fetcher, last of all; a Dopamine checkpoint itself does not say its game.
+The fetcher writes it last; a Dopamine checkpoint itself does not record its game.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ def fetched_game(agent: Path) -> str | None:
         agent: The agent's directory.
 
     Returns:
-        The game, None where no source is known.
+        The game; None without a source.
 
     Raises:
-        ValueError: There is a source that cannot be read; says what to do.
+        ValueError: The source cannot be read; says what to do.
     """
     source = agent / SOURCE_FILE
     if not source.is_file():

@@ -1,9 +1,9 @@
-"""Which files of a Dopamine agent's directory to read.
+"""Finds the checkpoints in a Dopamine agent's directory.
 
-Dopamine writes the pickle `ckpt.N`, a TensorFlow agent also its variables `tf_ckpt-N.*`, and an
-almost empty `sentinel_checkpoint_complete.N` last: a number without its sentinel is a checkpoint
-that was interrupted. The published agents of the Dopamine and Lucid collections come without
-sentinels, some with the variables only: where a directory holds no sentinel at all, none is needed.
+Dopamine writes the pickle `ckpt.N`, for TensorFlow agents also the variables `tf_ckpt-N.*`, and
+finally a nearly empty `sentinel_checkpoint_complete.N`: a checkpoint without its sentinel was
+interrupted. The published agents of the Dopamine and Lucid collections have no sentinels, and some
+only have the variables: if a directory has no sentinel at all, none is required.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _SHOWN = 5
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DopamineCheckpoint:
-    """One checkpoint; it has at least one of its two parts.
+    """A checkpoint, with at least one of its two parts.
 
     Attributes:
-        directory: Where its files lie.
+        directory: Folder of its files.
         number: N, Dopamine's iteration.
     """
 
@@ -45,13 +45,13 @@ class DopamineCheckpoint:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """All that is read of it."""
+        """All of its files that are read."""
         data = sorted(self.directory.glob(f"{self.index.stem}.data-*"))
         return tuple(file for file in (self.pickle, self.index, *data) if file.is_file())
 
     @property
     def file(self) -> Path:
-        """The file to name in messages: the pickle where there is one."""
+        """The file to name in messages: the pickle if there is one."""
         return self.files[0]
 
     @property
@@ -67,15 +67,15 @@ def find_checkpoint(path: Path, number: int | None = None) -> DopamineCheckpoint
 
     Args:
         path: The agent's directory, its `checkpoints` directory, or one checkpoint: a `ckpt.N`
-            file, or `tf_ckpt-N` with or without an ending. A checkpoint that is named needs no
-            sentinel: the caller has chosen it.
-        number: Which checkpoint; the newest complete one when None.
+            file, or `tf_ckpt-N` with or without an ending. A checkpoint given explicitly needs no
+            sentinel.
+        number: Number of the checkpoint; None for the newest complete one.
 
     Returns:
         The checkpoint.
 
     Raises:
-        ValueError: When it is not there or not complete; the message lists what is.
+        ValueError: When it is missing or incomplete; the message lists complete ones.
     """
     if path.is_dir():
         directory, numbers = checkpoints_directory(path), complete_checkpoints(path)
@@ -104,18 +104,18 @@ def find_checkpoint(path: Path, number: int | None = None) -> DopamineCheckpoint
 
 
 def is_dopamine_file(path: Path) -> bool:
-    """Whether a file has the name of a checkpoint's."""
+    """Whether a file is named like a checkpoint's."""
     return _NAMED.fullmatch(path.name) is not None
 
 
 def checkpoints_directory(path: Path) -> Path:
-    """Where an agent's checkpoints lie: its directory `checkpoints`, or the given one itself."""
+    """Folder of an agent's checkpoints: its subfolder `checkpoints`, or the folder itself."""
     inner = path / CHECKPOINTS_DIRECTORY
     return inner if inner.is_dir() else path
 
 
 def complete_checkpoints(path: Path) -> list[int]:
-    """Which checkpoints of an agent's directory can be read, in ascending order.
+    """Numbers of the complete checkpoints in an agent's directory, ascending.
 
     Raises:
         OSError: When the directory can't be read.
@@ -128,7 +128,7 @@ def complete_checkpoints(path: Path) -> list[int]:
 def _check_any_is_there(directory: Path) -> None:
     names = sorted(entry.name for entry in directory.iterdir())
     if not any(_NAMED.fullmatch(name) or _SENTINEL.fullmatch(name) for name in names):
-        # Quoted: names may hold control characters, which would act on a terminal.
+        # Quoted, because names may contain terminal control characters.
         shown = ", ".join(map(repr, names[:_SHOWN])) or "nothing"
         more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
         raise ValueError(

@@ -1,8 +1,8 @@
-"""A frozen graph of TensorFlow (`.pb`) -> our parameters and a card, without TensorFlow.
+"""Imports a frozen graph of TensorFlow (`.pb`), without TensorFlow.
 
-One kind of agent is read: a perceptron with quantiles of return, as Perciatelli44 is (Bellemare et
-al., 2020), which the Balloon Learning Environment brings. Its graph is followed from the
-action values back to the observation, and refused where it computes anything else:
+One kind of agent is supported: an MLP with quantiles of return, like Perciatelli44 (Bellemare et
+al., 2020), which ships with the Balloon Learning Environment. The graph is followed from the action
+values back to the observation; anything other than this is refused:
 
     observation -> (MatMul -> BiasAdd -> Relu) x L -> MatMul -> BiasAdd
         -> Reshape [-1, A, quantiles] -> Mean over the quantiles -> q_values
@@ -32,7 +32,7 @@ MAX_FILE_BYTES = 1 << 28
 
 _OUTPUT = "q_values"
 _TYPES = {1: np.dtype("<f4"), 3: np.dtype("<i4")}
-"""Types of constants, by their number in TensorFlow."""
+"""Types of constants, by TensorFlow's numbers."""
 
 
 def import_frozen_graph(path: Path, hints: Hints) -> Teacher:
@@ -40,13 +40,13 @@ def import_frozen_graph(path: Path, hints: Hints) -> Teacher:
 
     Args:
         path: The file.
-        hints: What the user says of it; a graph does not say its game.
+        hints: The user's hints; a graph does not record its game.
 
     Returns:
         The network with a card.
 
     Raises:
-        ValueError: The file is damaged, or the graph is another one; the message begins with the
+        ValueError: The file is damaged, or the graph is unsupported; the message begins with the
             path.
     """
     data = read_bounded(path, MAX_FILE_BYTES, what="a frozen graph")
@@ -67,7 +67,7 @@ def import_frozen_graph(path: Path, hints: Hints) -> Teacher:
 
 def _nodes(data: bytes) -> Mapping[str, Any]:
     """The graph's nodes by name."""
-    # TensorBoard has TensorFlow's messages without TensorFlow.
+    # TensorBoard contains TensorFlow's protobuf messages.
     from tensorboard.compat.proto.graph_pb2 import GraphDef
 
     try:
@@ -78,7 +78,7 @@ def _nodes(data: bytes) -> Mapping[str, Any]:
 
 
 def _network(nodes: Mapping[str, Any]) -> Network:
-    """The perceptron that the graph computes."""
+    """The MLP that the graph computes."""
     mean = _input(nodes, _node(nodes, _OUTPUT, "Identity"), 0, "Mean")
     axis = _constant(nodes, mean.input[1])
     reshape = _input(nodes, mean, 0, "Reshape")
@@ -123,7 +123,7 @@ def _layers(nodes: Mapping[str, Any], last: Any) -> list[tuple[NDArray[Any], NDA
 
 
 def _input(nodes: Mapping[str, Any], node: Any, index: int, operation: str) -> Any:
-    """What a node takes there, which must be of an operation."""
+    """The input of a node at an index, which must be of a given operation."""
     if index >= len(node.input):
         raise ValueError(f"{node.name} has {len(node.input)} inputs")
     return _node(nodes, node.input[index], operation)
@@ -142,7 +142,7 @@ def _node(nodes: Mapping[str, Any], name: str, operation: str | None = None) -> 
 
 
 def _constant(nodes: Mapping[str, Any], name: str) -> NDArray[Any]:
-    """A constant's array, as it is written in the file."""
+    """A constant's array."""
     tensor = _node(nodes, name, "Const").attr["value"].tensor
     shape = [dim.size for dim in tensor.tensor_shape.dim]
     if tensor.dtype not in _TYPES or (shape and min(shape) < 0):

@@ -1,4 +1,4 @@
-"""What a user says of foreign work when it is imported, and its files leave open."""
+"""The user's hints for an import: facts that the files do not record."""
 
 from __future__ import annotations
 
@@ -9,36 +9,36 @@ from rrl_client.spec import DEFAULT_TEMPERATURE, Output, PolicySpec
 
 Agent: TypeAlias = Literal["dqn", "c51", "rainbow", "quantile", "iqn", "full_rainbow"]
 AGENTS: tuple[str, ...] = get_args(Agent)
-"""Kinds of Dopamine's agents that a user may name."""
+"""The kinds of Dopamine agents that a user can name."""
 
 
 class LeftOpen(ValueError):
-    """The files leave something open; the message says what.
+    """The files leave a fact open; the message says which.
 
     Attributes:
-        hints: Fields of `Hints` that say it, with a value or a word for one.
+        hints: Fields of `Hints` that supply it, with a value or a placeholder.
     """
 
     def __init__(self, message: str, **hints: str) -> None:
-        """Keep both."""
+        """Keep the message and the hints."""
         super().__init__(message)
         self.hints = hints
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Hints:
-    """What a user says of a teacher; None for what its files say themselves.
+    """Facts about a teacher from the user; None takes the fact from the files.
 
     Attributes:
-        game: What it plays; Dopamine's checkpoints never say it.
-        output: What its scores are: q_values or logits.
+        game: The game it plays; Dopamine's checkpoints never record it.
+        output: Kind of its scores: q_values or logits.
         temperature: Divides its logits before the softmax, above 0.
-        agent: Which of Dopamine's agents it is, where the shapes leave doubt; of weights that
-            PyTorch saved, which of dqn, c51 and quantile.
-        num_actions: Number of actions, likewise.
-        value_bound: Largest return on the support of Dopamine's C51 and Rainbow, their `vmax`, or
-            of a C51 that PyTorch saved without it.
-        activation: Function behind the hidden layers of a perceptron that PyTorch saved.
+        agent: Kind of Dopamine agent, if the shapes are ambiguous; for weights saved by PyTorch,
+            dqn, c51 or quantile.
+        num_actions: Number of actions, if ambiguous.
+        value_bound: Largest return on the support (`vmax`) of Dopamine's C51 and Rainbow, or of a
+            C51 saved by PyTorch without it.
+        activation: Activation of the hidden layers of an MLP saved by PyTorch.
     """
 
     game: str | None = None
@@ -50,10 +50,10 @@ class Hints:
     activation: Literal["relu", "tanh"] | None = None
 
     def applied_to(self, spec: PolicySpec) -> PolicySpec:
-        """What a policy takes and gives, with these scores; logits always have a temperature.
+        """A policy's spec with these scores; logits always get a temperature.
 
         Args:
-            spec: What its files say.
+            spec: The spec from its files.
 
         Raises:
             ValueError: Output or temperature are out of range, or do not go together.

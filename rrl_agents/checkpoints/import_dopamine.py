@@ -1,7 +1,7 @@
-"""Checkpoints of Dopamine's agents of all generations -> our parameters and a card.
+"""Imports checkpoints of Dopamine's agents of all generations.
 
 JAX agents keep their parameters in the pickle `ckpt.N`, TensorFlow agents in the files `tf_ckpt-N`
-beside it. What network it is, is read from the layers' names and shapes.
+beside it. The layers' names and shapes tell which network it is.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MAX_PICKLE_BYTES = 2 << 30
 """Bound of a pickle, 2 GiB: 30 times the 65 MB of a full-size DQN with both Adam moments."""
 
 _FRAMES_PER_STEP = 4
-"""Of Dopamine's Atari agents; their clock counts decisions."""
+"""For Dopamine's Atari agents, whose clock counts decisions."""
 
 
 def import_dopamine_agent(
@@ -41,15 +41,15 @@ def import_dopamine_agent(
 
     Args:
         path: The agent's directory, its `checkpoints` directory, or one checkpoint's file.
-        number: Which checkpoint, the newest complete one when None.
-        hints: What the user says of it where the shapes leave doubt.
+        number: Number of the checkpoint; None for the newest complete one.
+        hints: The user's hints, for ambiguous shapes.
 
     Returns:
-        Its online network with a card; the target network is not read.
+        Its online network, with a card.
 
     Raises:
-        ValueError: The checkpoint is missing, incomplete or unsafe, holds another network, or the
-            user must say what it is; the message names the missing or misshapen leaf.
+        ValueError: The checkpoint is missing, incomplete, unsafe or unsupported, or needs hints;
+            the message names a missing or misshapen leaf.
         Exception: It is damaged; of nearly any class (`load_safely`, `leaves_of_tensorflow`).
     """
     checkpoint = find_checkpoint(path, number)
@@ -90,12 +90,12 @@ def _teacher(checkpoint: DopamineCheckpoint, hints: Hints) -> Teacher:
 
 
 def _read(checkpoint: DopamineCheckpoint) -> tuple[str, dict[str, Any], int | None]:
-    """What wrote the parameters, their leaves, and Dopamine's clock, None where none is known."""
+    """Writer of the parameters, their leaves, and Dopamine's clock, None if unknown."""
     bundle: Any = {}
     if checkpoint.pickle.is_file():
         data = read_bounded(checkpoint.pickle, MAX_PICKLE_BYTES, what="a Dopamine checkpoint")
-        # Dopamine under Python 2, whose agents are TensorFlow's, pickled as text. The clocks alone
-        # are not worth a reader of that.
+        # Dopamine under Python 2, with TensorFlow agents, pickled as text. The clocks alone are not
+        # worth supporting that.
         is_text = checkpoint.index.is_file() and not data.startswith(pickle.PROTO)
         bundle = {} if is_text else load_safely(data)
     fields = bundle if isinstance(bundle, dict) else {}

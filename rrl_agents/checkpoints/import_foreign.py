@@ -1,7 +1,7 @@
-"""Foreign work becomes a teacher's directory: another library's agent, an ONNX file, a directory.
+"""Imports another library's agent, an ONNX file or a directory as a teacher's directory.
 
-Nothing in the files is executed. Agents of Dopamine, Stable-Baselines3, CleanRL and PyTorch become
-parameters and a card, an ONNX file is kept as it is beside its card.
+Nothing in the files is executed. Agents of Dopamine, Stable-Baselines3, CleanRL and PyTorch are
+converted to parameters and a card; an ONNX file is kept unchanged beside its card.
 """
 
 from __future__ import annotations
@@ -36,22 +36,21 @@ from rrl_agents.environments.game_names import name_key
 def import_foreign(
     source: str, destination: str, hints: Mapping[str, Any], name: str | None = None
 ) -> None:
-    """Read foreign work and write it as a teacher's directory.
+    """Read foreign files and write them as a teacher's directory.
 
     Args:
         source: One checkpoint's file of a Dopamine agent, a model that Stable-Baselines3, CleanRL
             or PyTorch saved, a frozen graph of TensorFlow, an ONNX file, or a teacher's directory.
         destination: Directory to write.
-        hints: Fields of `Hints`; those left out have their defaults.
-        name: What it is called, GAME/NAME or NAME; its card says NAME. None for what its files or
-            their names say.
+        hints: Fields of `Hints`; omitted ones have their defaults.
+        name: Its name, GAME/NAME or NAME; its card has NAME. None takes the name from its files or
+            their names.
 
     Raises:
-        ImportError: ONNX or TensorFlow is needed, and not installed.
-        ValueError: It is missing, unsafe or cannot be a teacher; the message names the file and
-            what is wrong in it. Or the hints are wrong, or do not say enough: the message then ends
-            with the command that does.
-        OSError: The disk refuses.
+        ImportError: ONNX or TensorFlow is needed but not installed.
+        ValueError: It is missing, unsafe or unsupported; the message names the file and the fault.
+            Or the hints are wrong or insufficient; the message then ends with the right command.
+        OSError: Writing fails.
         Exception: It is damaged; of nearly any class.
     """
     try:
@@ -71,7 +70,7 @@ def import_foreign(
 def _import(path: Path, folder: Path, said: Hints, name: str | None) -> None:
     is_file = path.suffix.lower() == ONNX_SUFFIX and path.is_file()
     if is_file or (path / ONNX_POLICY_FILE).is_file():
-        # Only here: the rest needs no onnx.
+        # Imported here: the rest does not need onnx.
         from rrl_agents.checkpoints.onnx_policy_file import read_onnx_directory, read_onnx_file
 
         file = read_onnx_file(path, said) if is_file else read_onnx_directory(path)
@@ -82,7 +81,7 @@ def _import(path: Path, folder: Path, said: Hints, name: str | None) -> None:
 
 
 def _network(path: Path, said: Hints) -> Teacher:
-    """One of our networks, or an agent that becomes one."""
+    """One of our networks, or an agent converted to one."""
     if is_teacher_directory(path):
         return load_teacher_directory(path)
     if is_frozen_graph(path):
@@ -93,7 +92,7 @@ def _network(path: Path, said: Hints) -> Teacher:
 
 
 def _as_said(card: TeacherCard, said: Hints, name: str | None) -> TeacherCard:
-    """A card with what the user says of its scores; its game must be the one said."""
+    """A card with the user's hints on its scores; its game must match the hint."""
     if said.game is not None and name_key(said.game) != name_key(card.game) != UNKNOWN_GAME:
         raise ValueError(f"{card.name} plays {card.game}, not {said.game}")
     spec = said.applied_to(card.spec)

@@ -1,7 +1,7 @@
-"""Agents of Stable-Baselines3, sb3-contrib, CleanRL and PyTorch -> our parameters and a card.
+"""Imports agents of Stable-Baselines3, sb3-contrib, CleanRL and PyTorch.
 
-What kind of file it is, is read from its content, and for CleanRL's JAX models from the suffix.
-Neither library is needed, nothing in a file is executed, and weights alone are read.
+The content tells the kind of file; for CleanRL's JAX models, the suffix. None of these libraries is
+needed, nothing in a file is executed, and only weights are read.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from rrl_agents.checkpoints.teacher_card import Teacher
 from rrl_agents.checkpoints.zip_members import ZipMembers
 
 MAX_FILE_BYTES = 1 << 30
-"""Bound of a file, 1 GiB: 70 times a Nature CNN with its target network, packed or not."""
+"""Bound of a file, compressed or not, 1 GiB: 70 times a Nature CNN with its target network."""
 
 
 def import_other_agent(path: Path, hints: Hints) -> Teacher:
@@ -32,14 +32,14 @@ def import_other_agent(path: Path, hints: Hints) -> Teacher:
 
     Args:
         path: The file.
-        hints: What the user says of it where it leaves doubt.
+        hints: The user's hints, for ambiguous files.
 
     Returns:
-        The network that acts, with a card.
+        The acting network, with a card.
 
     Raises:
-        ValueError: The file is damaged, unsafe, of another kind, or cannot be a teacher, or the
-            user must say more; the message begins with the path.
+        ValueError: The file is damaged, unsafe or unsupported, or needs hints; the message begins
+            with the path.
         Exception: It is damaged; of nearly any class.
     """
     data = read_bounded(path, MAX_FILE_BYTES, what="a model")
@@ -74,7 +74,7 @@ def _read(data: bytes, is_cleanrl: bool, hints: Hints) -> OtherAgent:
 
 
 def _check_unsaid(hints: Hints, *, is_known: bool) -> None:
-    """Refuse words of the user about what the file says itself, or of an agent of Dopamine's."""
+    """Refuse hints on facts that the file records itself, and Dopamine's agents."""
     if is_known and (hints.agent, hints.activation) != (None, None):
         raise ValueError("the file says agent and activation itself; leave them out")
     if hints.agent not in (None, *PLAIN_AGENTS):

@@ -1,9 +1,9 @@
-"""The line an agent comes from, and what the whole of it cost.
+"""The ancestors of an agent, and their total cost.
 
-A paper that builds on prior work must report that work's computation, too (Agarwal et al., 2022,
-section 6). A card holds its ancestors' cards, so the sum can be taken from the card alone. An
-ancestor is known by its parameters: one that appears twice, as teacher and as initial weights or
-through two descendants, is counted once.
+A paper that builds on prior work must also report that work's computation (Agarwal et al., 2022,
+section 6). A card contains its ancestors' cards, so the card alone gives the total. Ancestors are
+identified by their parameters: one that appears twice, as teacher and as initial weights or through
+two descendants, is counted once.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ COSTS = {
     "gradient_updates": "gradient steps",
     "hardware_seconds": "time",
 }
-"""Fields of a `Compute` that add up over a line -> what they are called."""
+"""Fields of a `Compute` that add up over a line -> their names."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,10 +28,10 @@ class Member:
     """One agent of a line.
 
     Attributes:
-        card: Its card, as it appears nearest to the agent asked about.
+        card: Its card, where it appears nearest to the agent.
         generation: 1 without parents, else one more than its youngest parent's.
-        compute: What its own training cost; a number that one of its appearances lacks is taken
-            from another, and the larger of two that differ.
+        compute: Cost of its own training, merged from all its appearances: known numbers replace
+            unknown ones, and the larger of two wins.
     """
 
     card: TeacherCard
@@ -44,7 +44,7 @@ class Total:
     """A sum over a line.
 
     Attributes:
-        known: Sum of the costs that are known.
+        known: Sum of the known costs.
         unknown: Number of agents whose cost is unknown; above 0, `known` is a lower bound.
     """
 
@@ -53,7 +53,7 @@ class Total:
 
 
 def family(card: TeacherCard) -> tuple[Member, ...]:
-    """Everybody an agent comes from, and itself.
+    """The ancestors of an agent, and the agent itself.
 
     Args:
         card: The agent's card.
@@ -72,27 +72,27 @@ def family(card: TeacherCard) -> tuple[Member, ...]:
         Member(card=found, generation=generations[key], compute=_merged(appearances[key]))
         for key, found in nearest.items()
     ]
-    # Nearest first, so the reverse has elders first among those of one generation; the sort is
-    # stable. The agent itself is last, whatever a card that repeats its parameters claims.
+    # Nearest first, so the reverse has older ones first within a generation; the sort is stable.
+    # The agent itself is last, even if a card that repeats its parameters claims otherwise.
     return (*sorted(members[:0:-1], key=lambda member: member.generation), members[0])
 
 
 def line_cost(members: Iterable[Member]) -> Mapping[str, Total]:
-    """What a whole line cost, each agent counted once.
+    """The cost of a whole line, counting each agent once.
 
     Args:
         members: From `family`.
 
     Returns:
-        Field of a `Compute` -> its sum. Frames that a teacher played for its student are left out
-        where a parent that recorded "data" counts them as its own play already.
+        Field of a `Compute` -> its sum. Frames that a teacher played for its student are omitted if
+        a parent that recorded "data" already counts them as its own play.
     """
     line = tuple(members)
     return {field: _total([_cost(member, field, line) for member in line]) for field in COSTS}
 
 
 def cost_in_words(field: str, known: float | None, unknown: int = 0) -> str:
-    """A cost of an agent, or a `Total`, as people read it: time in its largest units."""
+    """A cost or a `Total` in readable form: time in its largest units."""
     if known is None or (unknown and not known):
         return "unknown"
     amount = f"{known:,}"

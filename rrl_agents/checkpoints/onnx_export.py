@@ -1,7 +1,7 @@
-"""Networks as ONNX files: the same answers without JAX, to within the order of float32 additions.
+"""Exports networks as ONNX files, with the same outputs up to the order of float32 additions.
 
-Any network that `make_network` builds: JAX traces it for a batch of unknown size, and what it
-traced is written as nodes by `onnx_primitives`.
+Any network from `make_network` works: JAX traces it for a batch of unknown size, and
+`onnx_primitives` writes the traced operations as nodes.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from rrl_client.spec import PolicySpec
 
 INPUT_NAME = "observations"
 OUTPUT_NAME = "action_values"
-"""Of every graph."""
+"""Name of every graph's output."""
 
-# The oldest that has all operators here as they are today, and the file format of its time: what
-# reads newer files reads these, too.
+# The oldest opset with the present form of all operators used here, and the file format of its
+# time: whatever reads newer files reads these, too.
 _OPSET = 13
 _IR_VERSION = 7
 
@@ -39,15 +39,15 @@ def export_onnx(network: NetworkConfig, params: Params, spec: PolicySpec) -> byt
 
     Args:
         network: The architecture.
-        params: Its parameters, float32, flax names, as `check_params` wants them.
-        spec: What it takes, (H, W, stack) or (H, W, C, stack), of "mlp" any; and its actions A.
+        params: Its parameters, float32 with flax names, valid for `check_params`.
+        spec: Its input, (H, W, stack) or (H, W, C, stack), any shape for "mlp"; and its actions A.
 
     Returns:
-        The encoded `ModelProto`, approved by ONNX's checker.
+        The encoded `ModelProto`, validated by ONNX's checker.
 
     Raises:
-        ValueError: When the observations are of a kind that the network cannot take, or it computes
-            what the export does not know; the message names it.
+        ValueError: When the network does not accept such observations, or uses an operation that
+            the export does not support; the message names it.
     """
     module: Any = make_network(network, spec.num_actions)
     return export_function(lambda tree, states: action_values(module, tree, states), params, spec)
@@ -59,12 +59,12 @@ def export_function(
     """Write any function of parameters and observations; see `export_onnx`.
 
     Args:
-        function: Gives float32 [B, A] for parameters and observations.
+        function: Computes float32 [B, A] from parameters and observations.
         params: Its parameters.
-        spec: What it takes and gives.
+        spec: Its inputs and outputs.
 
     Raises:
-        ValueError: It computes what the export does not know; the message names it.
+        ValueError: It uses an operation that the export does not support; the message names it.
     """
     (batch,) = export.symbolic_shape("batch")
     struct: Any = jax.ShapeDtypeStruct

@@ -1,16 +1,16 @@
-"""A policy as an ONNX file of any origin: what it takes, what it gives, and what is refused.
+"""Reads a policy from an ONNX file of any origin, and checks it.
 
-The file must hold everything in itself: one input [B, ...] of observations, uint8 or float32, one
-output float32 [B, A] of scores, operators that ONNX Runtime has. B is the batch, any or fixed; all
-other sizes are numbers. What a file cannot show by its graph it may say in its `metadata_props`:
+The file must be self-contained, with one input [B, ...] of observations, uint8 or float32, one
+output float32 [B, A] of scores, and operators that ONNX Runtime supports. B is the batch, any or
+fixed; all other sizes are numbers. Facts that the graph does not show can be in `metadata_props`:
 
-    rrl.output        "q_values" or "logits"; else an output of such a name says it
+    rrl.output        "q_values" or "logits"; else the name of the output
     rrl.temperature   divides the logits before the softmax
     rrl.game          e.g. "breakout"
     rrl.name          human-readable
 
-ONNX Runtime decides what can be computed. What it costs to prepare a hostile model and to run it is
-not bounded here: foreign files are read in a confined process (`services/library/confined.py`).
+ONNX Runtime decides what can be computed. The cost of preparing and running a hostile model is not
+bounded here: foreign files are read in a confined process (`services/library/confined.py`).
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ MAX_FILE_BYTES = 1 << 29
 METADATA_PREFIX = "rrl."
 
 _MAX_TEXT = 200
-"""Characters of a model's texts that are kept or quoted."""
+"""Most characters of a model's texts that are stored or quoted."""
 
 _DTYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
 _OUTPUT_OF_NAME = {OUTPUT_NAME: "q_values", "q_values": "q_values", "logits": "logits"}
@@ -55,11 +55,11 @@ _WEIGHT_TYPES = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, Ten
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OnnxFile:
-    """A file that can be served.
+    """A valid ONNX file.
 
     Attributes:
         encoded: The `ModelProto`.
-        card: What it is.
+        card: Its card.
     """
 
     encoded: bytes
@@ -67,7 +67,7 @@ class OnnxFile:
 
     @property
     def num_parameters(self) -> int:
-        """Numbers among its weights; single ones and whole ones scale, or say shapes and places."""
+        """Number of its weights, without scalars and integers: factors, shapes or indices."""
         weights = (each for each in _tensors(self.encoded) if each.data_type in _WEIGHT_TYPES)
         return sum(size for size in (math.prod(each.dims) for each in weights) if size > 1)
 
@@ -77,14 +77,14 @@ def read_onnx_file(path: Path, said: Hints) -> OnnxFile:
 
     Args:
         path: The file.
-        said: What the user says of it, which goes first.
+        said: The user's hints, which take precedence.
 
     Returns:
         The model with its card.
 
     Raises:
-        ValueError: It is not an ONNX file or one that cannot be served, or does not say what its
-            scores are; says why, and what would do.
+        ValueError: It is not an ONNX file, cannot be served, or does not define its scores; says
+            what is needed.
         Exception: It fails; of nearly any class.
     """
     encoded = read_bounded(path, MAX_FILE_BYTES, what="an ONNX file")
@@ -100,7 +100,7 @@ def read_onnx_directory(path: Path) -> OnnxFile:
     """Read the teacher's directory of an ONNX model.
 
     Raises:
-        ValueError: A file is missing, too large or damaged, or the two disagree; says which.
+        ValueError: A file is missing, too large or damaged, or the two disagree.
     """
     card = read_card(path / CARD_FILE)
     file = path / ONNX_POLICY_FILE
@@ -111,7 +111,7 @@ def read_onnx_directory(path: Path) -> OnnxFile:
 
 
 def _check_self_contained(encoded: bytes, path: Path) -> None:
-    """Refuse weights in other files."""
+    """Refuse weights in external files."""
     try:
         tensors = list(_tensors(encoded))
     except DecodeError as error:
@@ -125,7 +125,7 @@ def _check_self_contained(encoded: bytes, path: Path) -> None:
 
 
 def _tensors(encoded: bytes) -> Iterator[onnx.TensorProto]:
-    """All tensors of a model, wherever they lie in it."""
+    """All tensors of a model, at any depth."""
     messages: list[Message] = [onnx.ModelProto.FromString(encoded)]
     while messages:
         message = messages.pop()
@@ -146,11 +146,11 @@ def open_session(
     """
     options = options or onnxruntime.SessionOptions()
     options.log_severity_level = 3  # Errors only.
-    # Never its own format, whatever the file begins with.
+    # Never ONNX Runtime's own format, whatever the file begins with.
     options.add_session_config_entry("session.load_model_format", "ONNX")
     try:
         return onnxruntime.InferenceSession(encoded, options, providers=["CPUExecutionProvider"])
-    # The errors of its C++ side have no common class but this one.
+    # This is the only common class of its C++ errors.
     except Exception as error:
         raise ValueError(f"ONNX Runtime cannot compute this model ({error})") from error
 
@@ -159,7 +159,7 @@ def observations_and_scores(session: onnxruntime.InferenceSession) -> tuple[Any,
     """The input and the output of a policy's model, `onnxruntime.NodeArg`s: name, type, shape.
 
     Raises:
-        ValueError: There are others than one of each, or they are not those of a policy.
+        ValueError: There is not exactly one of each, or they do not fit a policy.
     """
     inputs, outputs = session.get_inputs(), session.get_outputs()
     shown = f"it takes {_shown(inputs)} and gives {_shown(outputs)}"
@@ -181,7 +181,7 @@ def observations_and_scores(session: onnxruntime.InferenceSession) -> tuple[Any,
 
 
 def fixed_rows(observations: Any) -> int | None:
-    """Rows of a batch that a model's input is fixed to, None for any."""
+    """The fixed batch size of a model's input; None for any."""
     rows = observations.shape[0]
     return rows if isinstance(rows, int) else None
 
@@ -192,7 +192,7 @@ def _shown(values: Sequence[Any]) -> str:
 
 
 def _made_card(encoded: bytes, name: str, said: Hints) -> TeacherCard:
-    """The card of a foreign model, which is run once on zeros."""
+    """The card of a foreign model; runs it once on zeros."""
     session = open_session(encoded)
     observations, scores = observations_and_scores(session)
     about = session.get_modelmeta()

@@ -1,9 +1,9 @@
-"""What JAX traced of a network, written as ONNX nodes primitive by primitive.
+"""Writes a traced JAX function as ONNX nodes, primitive by primitive.
 
-What depends on parameters alone is computed here and becomes a constant. A convolution is
-[B, C, H, W] in ONNX: the transposition behind it is written where a step needs JAX's axes, so that
-bias and activation follow the convolution and ONNX Runtime fuses all three. A factor of an array,
-like the 1/255 of pixels, is multiplied into the weights of the next layer.
+Expressions of parameters only become constants. A convolution is [B, C, H, W] in ONNX: its
+transposition is written only where a step needs JAX's axes, so that bias and activation follow the
+convolution directly and ONNX Runtime fuses all three. Factors of arrays, like the 1/255 of pixels,
+are multiplied into the weights of the next layer.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 BATCH = -1
-"""The size of an axis that the batch decides, as ONNX writes it in a shape."""
+"""ONNX's size of the batch axis in a shape."""
 
 
 class Tensor(NamedTuple):
-    """An array that the network computes from observations, and the ONNX value it is made of.
+    """An array computed from observations, and the ONNX value that represents it.
 
     Attributes:
-        name: Of the ONNX value.
-        shape: Of the array: `BATCH` for the batch, 1 where it is still to be broadcast.
-        axes: The value's axes in the array's order; () where they are the same.
-        factor: What the value is still to be multiplied by.
+        name: Name of the ONNX value.
+        shape: Shape of the array: `BATCH` for the batch, 1 where it must still be broadcast.
+        axes: The value's axes in the array's order; () if they are the same.
+        factor: Factor by which the value must still be multiplied.
     """
 
     name: str
@@ -36,28 +36,28 @@ class Tensor(NamedTuple):
     factor: float = 1.0
 
     def transposed(self, order: Iterable[int]) -> Tensor:
-        """The array with its axes in another order; its shape is left to the caller."""
+        """The array with its axes in another order; the caller sets its shape."""
         axes = tuple(self.axes[axis] if self.axes else int(axis) for axis in order)
         return self._replace(axes=() if list(axes) == sorted(axes) else axes)
 
 
 class Graph:
-    """Nodes and weights written so far."""
+    """The nodes and weights so far."""
 
     def __init__(self) -> None:
-        """Begin without nodes."""
+        """Start without nodes."""
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
 
     def add(self, operator: str, *inputs: Tensor | NDArray[Any], **attributes: Any) -> Tensor:
-        """Append a node with arrays as inputs; what it gives, whose shape is left to the caller."""
+        """Append a node with arrays as inputs; returns its output, whose shape the caller sets."""
         names = [self.name(each) for each in inputs]
         name = f"{operator}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(operator, names, [name], name=name, **attributes))
         return Tensor(name)
 
     def name(self, value: Tensor | NDArray[Any]) -> str:
-        """The ONNX value that equals an array; written if there is none yet."""
+        """The ONNX value of an array; written if there is none yet."""
         if isinstance(value, Tensor):
             plain = Tensor(value.name)
             if value.factor != 1.0:
@@ -74,15 +74,15 @@ def write_traced(graph: Graph, traced: Any, arguments: Sequence[Any]) -> list[An
     """Append a traced function to a graph.
 
     Args:
-        graph: Written to.
-        traced: A closed jaxpr; of its sizes, only the batch's is a symbol.
-        arguments: Its flat arguments: a `Tensor` where observations decide, numpy arrays elsewhere.
+        graph: The graph to extend.
+        traced: A closed jaxpr; only the batch size may be symbolic.
+        arguments: Its flat arguments: a `Tensor` if it depends on observations, else a NumPy array.
 
     Returns:
-        What it gives, of the same kinds.
+        Its outputs, of the same kinds.
 
     Raises:
-        ValueError: When it uses a primitive, or a form of one, that is not known here; names it.
+        ValueError: When it uses an unsupported primitive, or form of one; names it.
     """
     inner = traced.jaxpr
     values = dict(zip(inner.constvars, traced.consts, strict=True))
@@ -105,7 +105,7 @@ def _write(graph: Graph, step: Any, inputs: Sequence[Any]) -> Sequence[Any]:
     if name == "broadcast_in_dim":
         return [_with_new_axes(graph, step, inputs[0])]
     if name in _ELEMENTWISE:
-        # What is still to be broadcast may stay so: ONNX broadcasts like numpy.
+        # Sizes of 1 may stay, because ONNX broadcasts like NumPy.
         sizes = zip(*(value.shape for value in inputs if value.shape), strict=True)
         shape = tuple(max(each, key=lambda size: size != 1) for each in sizes)
         axes, inputs = _as_stored(inputs)
@@ -121,7 +121,7 @@ def _write(graph: Graph, step: Any, inputs: Sequence[Any]) -> Sequence[Any]:
 
 
 def _as_stored(inputs: Sequence[Any]) -> tuple[tuple[int, ...], Sequence[Any]]:
-    """The transposition that all tensors among some inputs share, and the inputs before it."""
+    """The transposition that all tensors among the inputs share, and the inputs before it."""
     shared = {value.axes for value in inputs if isinstance(value, Tensor)}
     axes = shared.pop() if len(shared) == 1 else ()
     if not axes:
@@ -135,7 +135,7 @@ def _as_stored(inputs: Sequence[Any]) -> tuple[tuple[int, ...], Sequence[Any]]:
 
 
 def _whole(graph: Graph, step: Any, value: Any, atom: Any) -> Any:
-    """An input in its full shape, for what does not broadcast as ONNX and NumPy do."""
+    """An input in its full shape, for operations that do not broadcast."""
     shape = _shape(atom)
     if value.shape == shape:
         return value
@@ -157,7 +157,7 @@ def _unknown(step: Any) -> ValueError:
 
 
 def _with_new_axes(graph: Graph, step: Any, value: Any) -> Any:
-    """Axes of size 1: what uses the array repeats its elements."""
+    """Add axes of size 1, along which users of the array broadcast."""
     shape = [1] * len(step.params["shape"])
     for axis, size in zip(step.params["broadcast_dimensions"], value.shape, strict=True):
         shape[axis] = size
@@ -172,8 +172,8 @@ def _in_shape(graph: Graph, value: Tensor, shape: Sequence[int]) -> Tensor:
 
 
 _Writer = Callable[..., Tensor]
-"""Appends a traced step, given the graph, the step and its inputs, of which one is a `Tensor` and
-others may be arrays; what it gives, whose shape is left to the caller."""
+"""Appends a traced step, given the graph, the step and its inputs, one a `Tensor`, others possibly
+arrays; returns the output, whose shape the caller sets."""
 
 
 def _operator(operator: str) -> _Writer:
@@ -181,7 +181,7 @@ def _operator(operator: str) -> _Writer:
 
 
 def _product(graph: Graph, step: Any, *inputs: Any) -> Tensor:
-    """A product or a quotient; one number for all elements waits for the next weights."""
+    """A product or a quotient; a scalar factor is deferred to the next weights."""
     operator = step.primitive.name.capitalize()
     value, factor = inputs if operator == "Div" or isinstance(inputs[0], Tensor) else inputs[::-1]
     is_number = isinstance(factor, np.ndarray) and (factor.size, factor.dtype) == (1, np.float32)
@@ -228,7 +228,7 @@ def _summed(graph: Graph, step: Any, value: Tensor) -> Tensor:
 
 
 def _largest(graph: Graph, step: Any, value: Tensor) -> Tensor:
-    # Opset 13 has the axes of sums as an input, those of maxima as an attribute.
+    # Opset 13 takes the axes of sums as an input, those of maxima as an attribute.
     return graph.add("ReduceMax", value, axes=step.params["axes"], keepdims=0)
 
 

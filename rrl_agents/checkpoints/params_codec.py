@@ -1,4 +1,4 @@
-"""A tree of parameters as safetensors bytes: on disk in a teacher's directory, and on the wire.
+"""Encodes trees of parameters as safetensors bytes, for teachers' directories and the wire.
 
 Flat names join the tree's keys with a slash and leave out the leading `params` of flax: the leaf
 `{"params": {"Conv_0": {"kernel": x}}}` is called `Conv_0/kernel`. All leaves are float32. Equal
@@ -23,10 +23,10 @@ MAX_PARAMS_BYTES = 1 << 30
 """Default bound of encoded parameters, 1 GiB: 60 times the Nature DQN, far below a server's RAM."""
 
 MAX_TREE_DEPTH = 16
-"""Bound of the keys in one flat name: a tree is walked recursively."""
+"""Bound of the keys in one flat name, because trees are traversed recursively."""
 
 ROOT = "params"
-"""The one top-level collection of a flax tree of parameters."""
+"""The single top-level collection of a flax tree of parameters."""
 
 
 def flatten_params(params: Params) -> dict[str, NDArray[np.float32]]:
@@ -41,7 +41,7 @@ def flatten_params(params: Params) -> dict[str, NDArray[np.float32]]:
     Raises:
         ValueError: When the tree has another root, or a leaf that is not float32; names it.
     """
-    # Not above, here and below: what only hands bytes on starts without flax.
+    # Imported here and below, so that code that only forwards bytes needs no flax.
     from flax.traverse_util import flatten_dict
 
     if set(params) != {ROOT}:
@@ -93,18 +93,18 @@ def params_to_bytes(params: Params) -> bytes:
 
 
 def params_from_bytes(data: bytes, max_bytes: int = MAX_PARAMS_BYTES) -> dict[str, Any]:
-    """Decode what `params_to_bytes` wrote; nothing in `data` is trusted.
+    """Decode the bytes of `params_to_bytes`; `data` is untrusted.
 
     Args:
         data: Content of a safetensors file.
-        max_bytes: Most bytes that are looked at.
+        max_bytes: Most bytes accepted.
 
     Returns:
         `{"params": {...}}`, nested dicts with float32 numpy arrays as leaves.
 
     Raises:
-        ValueError: When `data` is too large, no whole safetensors content, holds another type than
-            float32, or names that make no tree.
+        ValueError: When `data` is too large, not complete safetensors content, has another type
+            than float32, or its names do not form a tree.
     """
     if len(data) > max_bytes:
         raise ValueError(f"encoded parameters have {len(data)} bytes; at most {max_bytes} are read")
@@ -124,7 +124,7 @@ def params_hash(encoded: bytes) -> str:
     """Name encoded parameters by their content.
 
     Args:
-        encoded: What `params_to_bytes` gave.
+        encoded: Bytes from `params_to_bytes`.
 
     Returns:
         SHA-256 in lower-case hex, 64 characters.

@@ -1,9 +1,9 @@
-"""Recorded play as rows in the order of time, of any library's format.
+"""Recorded play as rows in time order, from any library's format.
 
-A row is one step as a replay buffer stores it: the newest frame of the observation acted in, the
-action, and what it brought. Observations are not stored; each is a stack of the last `stack_size`
-frames. Axes: R rows, H and W pixels. Rows are numbered from 0, the oldest, whatever their place in
-the file is. All columns but the frames are held in memory, 11 bytes per row; frames are streamed.
+A row is one step as stored in a replay buffer: the newest frame of the observation, the action, and
+its outcome. An observation is the stack of the last `stack_size` frames. Axes: R rows, H and W
+pixels. Rows are numbered from 0, the oldest, independent of their position in the file. All columns
+except the frames are held in memory, 11 bytes per row; frames are streamed.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 ROWS_PER_CHUNK = 1024
-"""7 MB of Atari frames: large enough that nothing is paid per row, small enough to hold several."""
+"""7 MB of Atari frames: large enough to amortise the cost per row, small enough to hold several."""
 
 _MOST_CHUNK_BYTES = 32 << 20
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RowColumns:
-    """All columns of consecutive rows but the frames.
+    """All columns of consecutive rows except the frames.
 
     Attributes:
         action: int32 [R].
         reward: float32 [R], as recorded.
         terminal: bool [R], the action ended the episode by the game's rules.
-        is_state: bool [R], a real step whose whole frame stack lies in the data and in its episode.
-        cut_after: bool [R], no transition leads from this row to the next: the end of an episode
-            that is not terminal, or the last row of the data.
+        is_state: bool [R], a real step whose whole frame stack is in the data and in its episode.
+        cut_after: bool [R], no transition leads from this row to the next: a non-terminal end of an
+            episode, or the last row of the data.
     """
 
     action: NDArray[np.int32]
@@ -54,7 +54,7 @@ class RowChunk:
     """Consecutive rows with their frames.
 
     Attributes:
-        first_row: Number of the first one.
+        first_row: Number of the first row.
         frame: uint8 [R, H, W].
         columns: The other columns, [R].
     """
@@ -68,22 +68,22 @@ class RowChunk:
         return len(self.frame)
 
     def since(self, row: int) -> RowChunk:
-        """The rows from number `row` on, which must be one of these."""
+        """The rows from number `row` on, which must be in the chunk."""
         start = row - self.first_row
         return RowChunk(first_row=row, frame=self.frame[start:], columns=self.columns[start:])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RecordedRows:
-    """Recorded play that can be read from any row on, again and again.
+    """Recorded play that can be read repeatedly, from any row on.
 
     Attributes:
-        columns: All columns of all rows but the frames.
+        columns: All columns of all rows except the frames.
         frame_shape: [H, W].
         stack_size: Frames of one observation.
-        fingerprint: Hex digits that differ when any content differs; survives copying the files.
-        read_frames: Given a first row and the most rows of a piece, gives the frames uint8
-            [R, H, W] of it and all later rows, piece by piece.
+        fingerprint: Hex digits that depend on all content; the same for copies of the files.
+        read_frames: Called with a first row and the most rows per piece; yields the frames uint8
+            [R, H, W] of that row and all later ones.
     """
 
     columns: RowColumns
@@ -94,23 +94,23 @@ class RecordedRows:
 
     @property
     def rows(self) -> int:
-        """How many rows there are."""
+        """The number of rows."""
         return len(self.columns)
 
     @property
     def num_actions(self) -> int:
-        """How many actions there must be: the largest recorded one, plus 1."""
+        """The least possible number of actions: the largest recorded one, plus 1."""
         return int(self.columns.action.max()) + 1
 
     def chunks(
         self, first_row: int = 0, rows_per_chunk: int = ROWS_PER_CHUNK
     ) -> Iterator[RowChunk]:
-        """Read to the end, in the order of time and in bounded memory.
+        """Read to the end, in time order and in bounded memory.
 
         Args:
-            first_row: Where to begin, in [0, rows]; with `rows` there is nothing to read.
-            rows_per_chunk: Most rows of a chunk; the last one has fewer, and those of large frames
-                may have, too.
+            first_row: First row to read, in [0, rows]; `rows` reads nothing.
+            rows_per_chunk: Most rows of a chunk; the last one, and those with large frames, may
+                have fewer.
 
         Raises:
             ValueError: The data is damaged; the message names the file.
@@ -123,11 +123,11 @@ class RecordedRows:
             row += len(frame)
 
     def transition_rows(self, n_step: int) -> NDArray[np.int64]:
-        """The rows that begin a transition of n steps, int64, in the order of time.
+        """The rows that begin a transition of n steps, int64, in time order.
 
-        Those that are states with no cut among themselves and the n - 1 rows that follow. That is
-        Dopamine's `is_valid_transition`: a terminal row within the n steps shortens the transition,
-        yet a cut behind it counts all the same, and so does the end of the data.
+        These are states without a cut at them or in the next n - 1 rows, as in Dopamine's
+        `is_valid_transition`: a terminal row within the n steps shortens the transition, but a cut
+        after it still counts, and so does the end of the data.
 
         Args:
             n_step: n, at least 1.
@@ -137,11 +137,11 @@ class RecordedRows:
         return np.flatnonzero(self.columns.is_state[: len(has_cut)] & ~has_cut)
 
     def newest(self, n_step: int, transitions: int) -> RecordedRows:
-        """As few of the newest rows as hold so many transitions, numbered from 0.
+        """The fewest newest rows with this many transitions, numbered from 0.
 
         Args:
             n_step: Steps n of a transition.
-            transitions: How many are wanted, at least 1 and at most all that there are.
+            transitions: Number of transitions, at least 1 and at most all.
         """
         first = int(self.transition_rows(n_step)[-transitions]) - (self.stack_size - 1)
         columns = self.columns[first:]
@@ -154,10 +154,10 @@ class RecordedRows:
 
 
 def checked_actions(actions: NDArray[np.generic], where: object) -> NDArray[np.int32]:
-    """Actions as recorded, of any integer type, as int32.
+    """Recorded actions, of any integer type, as int32.
 
     Raises:
-        ValueError: They are not numbers of actions; begins with `where`.
+        ValueError: They are not valid actions; the message begins with `where`.
     """
     is_whole = actions.dtype.kind in "iu"
     if not is_whole or actions.min() < 0 or actions.max() > np.iinfo(np.int32).max:
@@ -166,10 +166,10 @@ def checked_actions(actions: NDArray[np.generic], where: object) -> NDArray[np.i
 
 
 def checked_rewards(rewards: NDArray[np.generic], where: object) -> NDArray[np.float32]:
-    """Rewards as recorded, of any type of numbers, as float32.
+    """Recorded rewards, of any numeric type, as float32.
 
     Raises:
-        ValueError: Not all of them are finite; begins with `where`.
+        ValueError: Some are not finite; the message begins with `where`.
     """
     with np.errstate(over="ignore"):
         converted = rewards.astype(np.float32)

@@ -1,14 +1,14 @@
-"""Read pickles without running what they ask for: those of Dopamine's agents, and of others.
+"""Reads pickles, such as those of Dopamine's agents, without running any code in them.
 
-A pickle is a program: it names callables and calls them. Here no name resolves to the object that
-it stands for. Every allowed name becomes an inert class of its own, whose instances keep what the
-pickle gives them; any other name is refused. What was kept is then read as data: dicts, lists,
-tuples, sets, numbers, text, bytes and numpy arrays of numbers. `load_safely` allows the names of
-numpy, jax, flax and optax of all generations that wrote Dopamine's checkpoints.
+A pickle is a program: it names callables and calls them. Here no name resolves to its object. Every
+allowed name becomes an inert class whose instances store their arguments and state; any other name
+is refused. The stored values are then converted to data: dicts, lists, tuples, sets, numbers, text,
+bytes and NumPy arrays of numbers. `load_safely` allows the names of NumPy, JAX, flax and optax in
+all generations of Dopamine's checkpoints.
 
-That bounds what a pickle does, not what it costs, nor how Python's unpickler fails on a damaged
-one: lengths may be absurd, keys take days to hash, or nest so deep that Python itself breaks.
-Agents are therefore imported in a confined process (`services/library/confined.py`).
+This limits what a pickle does, but not its cost or how Python's unpickler fails on a damaged one:
+it may have absurd lengths, keys that take days to hash, or nesting that crashes Python. So agents
+are imported in a confined process (`services/library/confined.py`).
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _NUMBER_TYPE = re.compile("[<>=|](b1|[iu][1248]|f[248])")
 
 
 class Made:
-    """What a pickle made by an allowed name: it keeps what it is given.
+    """An inert object that a pickle made with an allowed name; it stores what it gets.
 
     Attributes:
         kind: The name.
-        make: Turns it into data.
-        args: What it was called with.
+        make: Converts it to data.
+        args: Arguments of the call.
         items: Keys and values that were set afterwards.
-        state: What BUILD gave it.
+        state: State from BUILD.
     """
 
     kind: ClassVar[str]
@@ -42,7 +42,7 @@ class Made:
     items: list[tuple[Any, Any]]
     state: Any
 
-    # In __new__, as unpickling by NEWOBJ calls no __init__.
+    # In __new__, because NEWOBJ does not call __init__.
     def __new__(cls, *args: Any) -> Made:
         """Keep the arguments."""
         self = super().__new__(cls)
@@ -59,13 +59,13 @@ class Made:
 
 
 def _array(state: Any) -> NDArray[Any]:
-    """An array from what `numpy.ndarray.__reduce__` gives as state."""
+    """An array from the state of `numpy.ndarray.__reduce__`."""
     _, shape, dtype, is_fortran, raw = state
     return _laid_out(raw, dtype, shape, "F" if is_fortran else "C")
 
 
 def _laid_out(raw: Any, dtype: Any, shape: Any, order: Any) -> NDArray[Any]:
-    """A view of the pickle's bytes: numpy refuses a shape that they do not fill."""
+    """A view of the pickle's bytes; NumPy refuses a shape that does not fit them."""
     if not isinstance(dtype, np.dtype):
         raise ValueError("refused: an array whose type is not a plain numpy dtype")
     flat = np.frombuffer(memoryview(raw), dtype)
@@ -88,26 +88,26 @@ def _dtype(code: Any, state: Any) -> np.dtype[Any]:
 def _frozen_dict(args: Any, state: Any) -> Any:
     if args:
         return args[0]
-    # The slots of flax's first versions: (None, {"_dict": ...}) or the dict alone.
+    # Slots of the first flax versions: (None, {"_dict": ...}) or only the dict.
     return (state[1] if isinstance(state, tuple) else state)["_dict"]
 
 
 def _fields(made: Made) -> Any:
-    """An optimiser's state: the positional fields of a named tuple, or a dict of a dataclass's."""
+    """An optimiser's state: positional fields of a named tuple, or a dataclass's dict."""
     return plain(made.args if made.state is None else made.state)
 
 
 Maker: TypeAlias = Callable[[Made], Any]
-"""Turns what a name has kept into data."""
+"""Converts a stored object to data."""
 
 MAKERS: Mapping[str, Maker] = {
-    "numpy.ndarray": _fields,  # An argument of those below, never called.
+    "numpy.ndarray": _fields,  # Only an argument of those below, never called.
     "numpy.dtype": lambda made: _dtype(made.args[0], made.state),
     "numpy.core.multiarray._reconstruct": lambda made: _array(plain(made.state)),
     "numpy.core.multiarray.scalar": lambda made: _scalar(*plain(made.args)),
     "numpy.core.numeric._frombuffer": lambda made: _laid_out(*plain(made.args)),
-    # jax 0.3.14 to 0.3.25, then 0.4 on: called with numpy's own function, its arguments and state.
-    # Before, device arrays were pickled as numpy's.
+    # jax 0.3.14 to 0.3.25, and 0.4 on: called with NumPy's function, its arguments and state.
+    # Earlier, device arrays were pickled as NumPy's.
     "jax._src.device_array.reconstruct_device_array": lambda made: _array(plain(made.args[2])),
     "jax._src.array._reconstruct_array": lambda made: _array(plain(made.args[2])),
     "flax.core.frozen_dict.FrozenDict": lambda made: _frozen_dict(
@@ -116,23 +116,23 @@ MAKERS: Mapping[str, Maker] = {
     "collections.OrderedDict": lambda made: dict(plain(made.items)),
     "builtins.set": lambda made: set(plain(made.args[0])),
 }
-"""What Dopamine's pickles, and others with arrays, name."""
+"""The allowed names in pickles of Dopamine and others with arrays."""
 
 _STATE_PACKAGES = ("optax.", "flax.optim.")
-"""Their classes hold the state of optimisers."""
+"""Packages whose classes hold optimiser states."""
 
 
 def load_safely(data: bytes) -> Any:
     """Read one pickle.
 
     Args:
-        data: Content of a file, nothing of which is trusted.
+        data: Untrusted content of a file.
 
     Returns:
-        The object, made of plain containers and numpy arrays.
+        The object, made of plain containers and NumPy arrays.
 
     Raises:
-        ValueError: It names what is not allowed; nothing was run.
+        ValueError: It contains a name that is not allowed; nothing was run.
         Exception: It is damaged; of nearly any class.
     """
     return plain(InertUnpickler(data, _maker_of, _ADVICE).load())
@@ -149,15 +149,15 @@ def _maker_of(kind: str) -> Maker | None:
 
 
 class InertUnpickler(pickle.Unpickler):
-    """Gives each allowed name a class that only keeps data, and that no other pickle meets."""
+    """Maps each allowed name to an inert class, separate for each pickle."""
 
     def __init__(self, data: bytes, maker_of: Callable[[str], Maker | None], advice: str) -> None:
         """Prepare to read one pickle.
 
         Args:
-            data: The pickle; bytes behind it are ignored.
-            maker_of: What makes data of an allowed name, `module.name`; None for all others.
-            advice: Ends the error of a name that is not allowed, behind a comma.
+            data: The pickle; trailing bytes are ignored.
+            maker_of: Returns the converter of an allowed name, `module.name`; None for all others.
+            advice: Advice that ends the error for a name that is not allowed.
         """
         super().__init__(io.BytesIO(data))
         self._maker_of, self._advice = maker_of, advice
@@ -168,7 +168,7 @@ class InertUnpickler(pickle.Unpickler):
         Raises:
             ValueError: It is not allowed.
         """
-        # numpy 2 calls its own package so.
+        # NumPy 2's name for its own package.
         kind = f"{module.replace('numpy._core', 'numpy.core')}.{name}"
         make = self._maker_of(kind)
         if make is None:
@@ -178,7 +178,7 @@ class InertUnpickler(pickle.Unpickler):
 
 
 def plain(value: Any) -> Any:
-    """What was kept, as plain containers and arrays."""
+    """Convert stored objects to plain containers and arrays."""
     if isinstance(value, Made):
         return value.make()
     if isinstance(value, dict):

@@ -1,7 +1,7 @@
-"""JSON documents that carry the SHA-256 of what they say: a changed byte is found on reading.
+"""JSON documents with the SHA-256 of their content, so that changes are detected on reading.
 
-The digest is over the content, not over the text: how a document is indented makes no difference.
-It finds what a disk or a hand has changed; it does not prove who wrote a document.
+The digest covers the content, not the text: indentation makes no difference. It detects accidental
+changes; it does not prove who wrote a document.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from rrl_agents.typed_json import decode
 T = TypeVar("T")
 
 SEAL = "sha256"
-"""Field of the digest; no content has a field of this name."""
+"""Field of the digest; content must not have a field of this name."""
 
 
 def seal(content: Mapping[str, Any], *, indent: int | None = 2) -> str:
-    """A document as text, with its digest; ends without a line end.
+    """A document as text, with its digest, without a final newline.
 
     Args:
         content: JSON values by name; numbers are finite.
@@ -30,10 +30,10 @@ def seal(content: Mapping[str, Any], *, indent: int | None = 2) -> str:
 
 
 def unseal(text: str) -> dict[str, Any]:
-    """The content of a document that `seal` has made.
+    """The content of a document from `seal`.
 
     Raises:
-        ValueError: it is not a JSON object, has no digest, or says something else than was written.
+        ValueError: it is not a JSON object, has no digest, or has changed since it was written.
     """
     try:
         content = json.loads(text)
@@ -44,19 +44,19 @@ def unseal(text: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"not valid JSON ({error})") from error
     if found is None:
-        raise ValueError(f"it has no {SEAL}, so that nothing shows whether it is as it was written")
+        raise ValueError(f"it has no {SEAL}, so it cannot be verified")
     if found != expected:
-        raise ValueError(f"it is not as it was written: its {SEAL} is of another content")
+        raise ValueError(f"it has changed since it was written: its {SEAL} does not match")
     return content
 
 
 def decode_sealed(kind: type[T], text: str, where: str) -> T:
-    """A dataclass from the document that `seal(encode(it))` has made.
+    """Decode a dataclass from the document of `seal(encode(it))`.
 
     Args:
         kind: The dataclass.
         text: The document.
-        where: What is being read; begins every message.
+        where: What is being read; starts every error message.
 
     Raises:
         ValueError: as `unseal` and `decode`.

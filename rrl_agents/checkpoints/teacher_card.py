@@ -1,8 +1,8 @@
-"""What a teacher is: the game it plays, its network, its score, what it cost, whom it came from.
+"""The card of a teacher: its game, network, score, cost and parents.
 
-A card travels beside the parameters as `card.json`. It holds the cards of its parents whole, so a
-line of agents can be read off its last member alone. Reading is strict: an unknown or missing
-field, or one of the wrong type, is an error that names the field.
+A card is stored beside the parameters as `card.json`. It contains the full cards of its parents, so
+the last agent of a line is enough to know all. Reading is strict: an unknown or missing field, or
+one of the wrong type, is an error that names the field.
 
 Scores are undiscounted sums of raw rewards, the same unit everywhere in the project.
 """
@@ -28,26 +28,26 @@ PARAMS_FILE = "params.safetensors"
 ONNX_SUFFIX = ".onnx"
 ONNX_POLICY_FILE = f"policy{ONNX_SUFFIX}"
 POLICY_FILES = (PARAMS_FILE, ONNX_POLICY_FILE)
-"""Of which a teacher's directory has one beside its card."""
+"""Policy files, one of which a teacher's directory has beside its card."""
 
 MAX_CARD_BYTES = 1 << 20
 """Bound of a card's size; real ones have about 2 kB."""
 
 MAX_COUNT = 10**18
-"""Bound of the counts of a card, which may come from anywhere."""
+"""Bound of the counts of a card, which is untrusted."""
 
 MAX_GENERATIONS = 32
-"""Bound of nested parents: a card is read recursively."""
+"""Bound of nested parents, because cards are read recursively."""
 
 RELATIONS = ("teacher", "data", "initial weights", "member")
-"""What an agent may have from a parent; an ensemble's members are its parents."""
+"""What an agent can take from a parent; an ensemble's members are its parents."""
 
 UNKNOWN_GAME = "unknown"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvaluationScore:
-    """How well a teacher played.
+    """The evaluation of a teacher.
 
     Attributes:
         mean_return: Mean over the episodes of the undiscounted raw return.
@@ -57,7 +57,7 @@ class EvaluationScore:
         sticky_actions: Probability that the game repeats the last action, in [0, 1].
         interval: 95% confidence interval of the mean (low, high); None when it was not computed.
         returns: Return of each episode; empty when only the mean is known.
-        note: What a reader must know of how the episodes were chosen.
+        note: Notes on how the episodes were chosen.
     """
 
     mean_return: float
@@ -70,7 +70,7 @@ class EvaluationScore:
     note: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse scores that no evaluation can give."""
+        """Refuse impossible scores."""
         check_ranges(self, "mean_return")
         check_ranges(self, "std_return", least=0)
         check_ranges(self, "episodes", least=1)
@@ -87,7 +87,7 @@ class EvaluationScore:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PlayProtocol:
-    """Under which rules the game was played; scores of different rules do not compare.
+    """The rules of play; scores under different rules are not comparable.
 
     Attributes:
         frames_per_step: Emulator frames that one decision lasts, at least 1.
@@ -95,7 +95,7 @@ class PlayProtocol:
         max_episode_steps: Decisions after which an episode is cut off, at least 1.
         sticky_actions: Probability that the game repeats the last action, in [0, 1].
         reward_clipping: Whether training saw rewards clipped to [-1, 1]; scores are never clipped.
-        life_loss_ends: Whether training took a lost life for the end of an episode.
+        life_loss_ends: Whether training treated a lost life as the end of an episode.
     """
 
     frames_per_step: int
@@ -106,7 +106,7 @@ class PlayProtocol:
     life_loss_ends: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse rules that no game has."""
+        """Refuse impossible rules."""
         check_ranges(
             self, "frames_per_step", "stack_size", "max_episode_steps", least=1, most=MAX_COUNT
         )
@@ -115,15 +115,15 @@ class PlayProtocol:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Compute:
-    """What one generation cost, its ancestors not counted; None where it is not known.
+    """The cost of one generation, without its ancestors; None where unknown.
 
     Attributes:
-        environment_frames: Emulator frames the agent itself played to learn.
-        teacher_frames: Emulator frames its teacher played for it. Data recorded before was paid
-            for by its recorder, and is not counted again.
+        environment_frames: Emulator frames that the agent itself played to learn.
+        teacher_frames: Emulator frames that its teacher played for it. Recorded data is not counted
+            here, because it counts for its recorder.
         gradient_updates: Gradient steps.
         hardware_seconds: Wall-clock seconds on the hardware named.
-        hardware: What it ran on, in words; empty when unknown.
+        hardware: The hardware in words; empty when unknown.
     """
 
     environment_frames: int | None = None
@@ -133,38 +133,38 @@ class Compute:
     hardware: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse negative and absurd costs."""
+        """Refuse negative and implausible costs."""
         counts = ("environment_frames", "teacher_frames", "gradient_updates", "hardware_seconds")
         check_ranges(self, *counts, least=0, most=MAX_COUNT)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TeacherCard:
-    """Everything about a teacher but its parameters.
+    """Everything about a teacher except its parameters.
 
     Attributes:
         name: Human-readable name.
         game: Game or task it was trained on, e.g. "pong"; "unknown" when not given.
-        network: Architecture of its network; None where something else computes, as an ONNX file.
+        network: Architecture of its network; None if it is not one of ours, e.g. an ONNX file.
         num_actions: Number of actions A.
         observation_shape: Shape of one observation, e.g. (84, 84, 4).
         observation_dtype: Type of one element, as `PolicySpec`.
-        observation_order: How the last axis is to be read.
+        observation_order: Meaning of the last axis.
         action_meanings: Names of the actions in the order of the values; empty when unknown.
-        output: What its scores are, as `PolicySpec`.
-        temperature: Divides logits before the softmax, above 0; None for Q-values, which each
-            method softens as it sees fit.
-        algorithm: How it learned, e.g. "QDagger"; "unknown" when not given.
-        protocol: Rules of play of its training and score, None when unknown.
+        output: Kind of its scores, as in `PolicySpec`.
+        temperature: Divides logits before the softmax, above 0; None for Q-values, for which each
+            method has its own temperature.
+        algorithm: The algorithm that trained it, e.g. "QDagger"; "unknown" when not given.
+        protocol: Rules of play in its training and score; None when unknown.
         score: Its evaluation, None when it was never scored.
         random_return: Mean return of the uniformly random policy on the game, None when unknown.
-        made: How it was trained or where it comes from, in words.
-        compute: What its own training cost, None when unknown.
+        made: Its training or origin, in words.
+        compute: Cost of its own training; None when unknown.
         command: The command that made it; empty when unknown.
         code_version: Version of the code that made it; empty when unknown.
-        parents: The agents it was made from.
-        parameters_sha256: Hash of the encoded parameters (`params_codec.params_hash`); of an ONNX
-            file its own, of a Python policy that of its entry point and version.
+        parents: The agents it learned from.
+        parameters_sha256: Hash of the encoded parameters (`params_codec.params_hash`); for an ONNX
+            file, the file's hash; for a Python policy, that of its entry point and version.
     """
 
     name: str
@@ -189,12 +189,12 @@ class TeacherCard:
     parents: tuple[Parent, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse a card that no teacher can have."""
+        """Refuse an impossible card."""
         if not self.name or not self.game:
             raise ValueError(
                 "name and game must not be empty; write 'unknown' for a game not known"
             )
-        _ = self.spec  # Made now, it refuses what is out of range.
+        _ = self.spec  # Created to check the ranges.
         if not re.fullmatch("[0-9a-f]{64}", self.parameters_sha256):
             raise ValueError(
                 f"parameters_sha256 is {self.parameters_sha256!r}; it must be 64 hex digits"
@@ -205,7 +205,7 @@ class TeacherCard:
 
     @functools.cached_property
     def spec(self) -> PolicySpec:
-        """What it takes and gives."""
+        """Its inputs and outputs."""
         return PolicySpec(
             num_actions=self.num_actions,
             observation_shape=self.observation_shape,
@@ -216,7 +216,7 @@ class TeacherCard:
         )
 
     def to_json(self) -> str:
-        """Write the card as indented JSON, with its digest, that `from_json` reads back."""
+        """Write the card as indented JSON with a digest, for `from_json`."""
         return seal(encode(self)) + "\n"
 
     @classmethod
@@ -224,24 +224,24 @@ class TeacherCard:
         """Read a card.
 
         Args:
-            text: What `to_json` has written: every field of the card, no other, and the digest.
+            text: Text from `to_json`: exactly the card's fields, and the digest.
 
         Returns:
             The card.
 
         Raises:
-            ValueError: When the text is not a JSON object or not as it was written, or a field is
-                unknown, missing, of the wrong type or out of range; the message names it.
+            ValueError: When the text is not a JSON object or has changed since it was written, or a
+                field is unknown, missing, of the wrong type or out of range; the message names it.
         """
         return decode_sealed(cls, text, "teacher card")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Parent:
-    """An agent that another one was made from.
+    """An agent that another one learned from.
 
     Attributes:
-        relations: What the child has from it, of `RELATIONS`; at least one.
+        relations: What the child took from it, keys of `RELATIONS`; at least one.
         card: Its card, with its own parents.
     """
 
@@ -249,18 +249,18 @@ class Parent:
     card: TeacherCard
 
     def __post_init__(self) -> None:
-        """Refuse relations that mean nothing."""
+        """Refuse invalid relations."""
         if not self.relations or not set(self.relations) <= set(RELATIONS):
             raise ValueError(f"relations are {self.relations}; choose from {RELATIONS}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Teacher:
-    """A teacher ready to be asked.
+    """A teacher: parameters and card.
 
     Attributes:
         params: Tree of float32 numpy arrays for the module that `make_network` builds.
-        card: What it is.
+        card: Its card.
     """
 
     params: Params
@@ -268,12 +268,12 @@ class Teacher:
 
 
 def is_teacher_directory(path: Path) -> bool:
-    """Whether a teacher lies there, of one of our networks or an ONNX model; whole or not."""
+    """Whether a folder holds a teacher, one of our networks or an ONNX model, complete or not."""
     return any((path / file).is_file() for file in (CARD_FILE, *POLICY_FILES))
 
 
 def read_card(path: Path) -> TeacherCard:
-    """Read a card by itself; whether the parameters fit it is not looked at.
+    """Read a card, without checking it against the parameters.
 
     Args:
         path: The `card.json`.

@@ -1,7 +1,7 @@
-"""A teacher on disk: `card.json` beside `params.safetensors` or `policy.onnx`, checked on reading.
+"""A teacher's directory, verified on reading: `card.json`, `params.safetensors` or `policy.onnx`.
 
-README.md says the same as the card, for people; nothing reads it. The card is written last, so a
-directory with a card is whole.
+README.md shows the card to people; no code reads it. The card is written last, so a directory with
+a card is complete.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ def save_teacher(path: Path, params: Params, card: TeacherCard) -> None:
     """Write the directory of one of our networks; nothing that exists is overwritten.
 
     Args:
-        path: Directory to write into, made if missing.
+        path: Directory to write into, created if missing.
         params: Tree of float32 arrays.
         card: Its card; hash and shapes must fit the parameters.
 
     Raises:
-        ValueError: When the directory holds a teacher already, or card and parameters disagree.
-        OSError: When the disk refuses.
+        ValueError: When the directory already holds a teacher, or card and parameters disagree.
+        OSError: When writing fails.
     """
     check_params(params, card)
     _save(path, PARAMS_FILE, params_to_bytes(params), card)
@@ -56,13 +56,14 @@ def save_onnx_policy(path: Path, encoded: bytes, card: TeacherCard) -> None:
     """Write the directory of an ONNX model; nothing that exists is overwritten.
 
     Args:
-        path: Directory to write into, made if missing.
-        encoded: The model, checked.
+        path: Directory to write into, created if missing.
+        encoded: The checked model.
         card: Its card, without a network.
 
     Raises:
-        ValueError: When the directory holds a teacher already, or the card is of another model.
-        OSError: When the disk refuses.
+        ValueError: When the directory already holds a teacher, or the card belongs to another
+            model.
+        OSError: When writing fails.
     """
     _save(path, ONNX_POLICY_FILE, encoded, card)
 
@@ -85,7 +86,7 @@ def _save(path: Path, file: str, content: bytes, card: TeacherCard) -> None:
 
 
 def load_teacher_directory(path: Path) -> Teacher:
-    """Read the directory of one of our networks; verify hash, sizes and shapes against its card.
+    """Read the directory of one of our networks, verifying hash, sizes and shapes.
 
     Args:
         path: Directory with `params.safetensors` and `card.json`.
@@ -109,15 +110,15 @@ def load_teacher_directory(path: Path) -> Teacher:
 
 
 def check_params(params: Params, card: TeacherCard) -> None:
-    """Compare a tree of parameters with what the card's network needs.
+    """Check a tree of parameters against the card's network.
 
     Args:
         params: Tree of float32 arrays.
         card: The card.
 
     Raises:
-        ValueError: When a leaf is missing, superfluous or misshapen, or holds a number that is not
-            finite; the message names it. Or when the card has no network that could hold them.
+        ValueError: When a leaf is missing, superfluous, misshapen or not finite; the message names
+            it. Or when the card has no network.
     """
     network = _network_of(card)
     found = flatten_params(params)
@@ -142,7 +143,7 @@ def _network_of(card: TeacherCard) -> NetworkConfig:
 
 def _expected_shapes(config: NetworkConfig, card: TeacherCard) -> dict[str, tuple[int, ...]]:
     """Flat name -> shape."""
-    # Not above: without a network of ours, JAX and flax are not needed.
+    # Imported here: other teachers need neither JAX nor flax.
     from flax.traverse_util import flatten_dict
 
     from rrl_agents.networks.registry import make_network
@@ -154,7 +155,7 @@ def _expected_shapes(config: NetworkConfig, card: TeacherCard) -> dict[str, tupl
 
 
 def check_hash(encoded: bytes, card: TeacherCard, where: str) -> None:
-    """Hold a file against its card.
+    """Check a file's hash against its card.
 
     Args:
         encoded: Its content: parameters, or an ONNX model.
@@ -162,7 +163,7 @@ def check_hash(encoded: bytes, card: TeacherCard, where: str) -> None:
         where: The directory, for the message.
 
     Raises:
-        ValueError: The card is of another content.
+        ValueError: They do not match.
     """
     found = params_hash(encoded)
     if found != card.parameters_sha256:

@@ -1,9 +1,9 @@
-"""The tensors in a file that PyTorch's `torch.save` wrote, read without PyTorch.
+"""Reads the tensors in a file of PyTorch's `torch.save`, without PyTorch.
 
 The file is a zip archive: `NAME/data.pkl` is a pickle of the saved object, in which each tensor
-names a storage by its key, and `NAME/data/KEY` are the numbers of that storage. Only files with
-weights are read: dicts, lists, numbers and text with tensors in them. A pickle that names anything
-else, as a whole module's does, is refused, and nothing is run (`safe_unpickling`).
+refers to a storage by its key, and `NAME/data/KEY` holds that storage's numbers. Only weights are
+read: dicts, lists, numbers and text with tensors. A pickle with any other name, e.g. of a whole
+module, is refused, and nothing is run (`safe_unpickling`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from rrl_agents.checkpoints.safe_unpickling import MAKERS, InertUnpickler, Made,
 from rrl_agents.checkpoints.zip_members import ZipMembers
 
 MAX_PICKLE_BYTES = 16 << 20
-"""Bound of the pickle, which holds names and shapes: real ones have some kilobytes."""
+"""Bound of the pickle of names and shapes, which typically has some kilobytes."""
 
 _PICKLE = "/data.pkl"
 _MAX_DIMENSIONS = 8
@@ -45,13 +45,13 @@ def is_torch_archive(archive: ZipMembers) -> bool:
 
 
 def read_torch_file(data: bytes) -> Any:
-    """Read what was saved.
+    """Read the saved object.
 
     Args:
-        data: Content of the file, nothing of which is trusted.
+        data: Untrusted content of the file.
 
     Returns:
-        The object, made of plain containers, numbers and text; its tensors are numpy arrays.
+        The object, made of plain containers, numbers, text and NumPy arrays.
 
     Raises:
         ValueError: It is no such file, names what is not allowed, or a tensor does not fit its
@@ -68,12 +68,12 @@ def read_torch_file(data: bytes) -> Any:
 
 
 class _Storage(NamedTuple):
-    """What a pickle says of a storage.
+    """A storage as described in a pickle.
 
     Attributes:
-        dtype: Of its numbers.
-        key: Names its member of the archive.
-        size: Its numbers.
+        dtype: Type of its numbers.
+        key: Name of its member in the archive.
+        size: Count of its numbers.
     """
 
     dtype: np.dtype[Any]
@@ -82,7 +82,7 @@ class _Storage(NamedTuple):
 
 
 class _Unpickler(InertUnpickler):
-    """One that knows storages."""
+    """An unpickler with support for storages."""
 
     def persistent_load(self, pid: Any) -> _Storage:
         match pid:
@@ -96,14 +96,14 @@ class _Unpickler(InertUnpickler):
 
 
 class _TorchFile:
-    """One file while it is read."""
+    """A file being read."""
 
     def __init__(self, archive: ZipMembers, size: int) -> None:
         """Prepare to read.
 
         Args:
             archive: The archive.
-            size: Its bytes: PyTorch packs nothing, so all storages together have fewer.
+            size: Its bytes: PyTorch does not compress, so all storages together are smaller.
         """
         self._archive = archive
         (pickle, *others) = [name for name in sorted(archive.names) if name.endswith(_PICKLE)]
@@ -131,7 +131,7 @@ class _TorchFile:
             return lambda made: made.kind
         makers: dict[str, Maker] = {
             "torch._utils._rebuild_tensor_v2": lambda made: self._tensor(*made.args[:4]),
-            # A parameter has its tensor first.
+            # The tensor is a parameter's first argument.
             "torch._utils._rebuild_parameter": lambda made: plain(made.args[0]),
             "torch.Size": lambda made: tuple(plain(made.args[0])),
         }

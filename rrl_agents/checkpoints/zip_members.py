@@ -1,4 +1,4 @@
-"""Members of zip archives that come from anywhere: each is read up to a bound."""
+"""Reads members of untrusted zip archives, each up to a bound."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ class ZipMembers:
     """A zip archive in memory.
 
     Attributes:
-        names: Of all members.
+        names: Names of all members.
     """
 
     def __init__(self, data: bytes) -> None:
         """Read the archive's list of members.
 
         Args:
-            data: The archive, nothing of which is trusted.
+            data: The untrusted archive.
 
         Raises:
-            ValueError: It is none.
+            ValueError: It is not a zip archive.
         """
         try:
             self._archive = zipfile.ZipFile(io.BytesIO(data))
@@ -32,11 +32,11 @@ class ZipMembers:
         """Read one member.
 
         Args:
-            name: Of the member.
+            name: Name of the member.
             max_bytes: Most bytes it may have.
 
         Returns:
-            Its content, unpacked.
+            Its content, decompressed.
 
         Raises:
             ValueError: It is missing, larger, encrypted or damaged.
@@ -53,7 +53,7 @@ class ZipMembers:
         try:
             with self._archive.open(info) as member:
                 content = member.read(max_bytes + 1)
-        # zipfile raises RuntimeError for a password, zlib and others errors of their own.
+        # zipfile raises RuntimeError for a password; zlib and others raise their own errors.
         except Exception as error:
             raise ValueError(
                 f"{name[:80]!r} in the archive cannot be read ({error}); copy the file again"

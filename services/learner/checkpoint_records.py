@@ -169,7 +169,7 @@ def _read_record(path: Path) -> RunRecord:
             for name in {*found, *record.digests}
             if found.get(name) != record.digests.get(name)
         )
-        raise ValueError(f"{changed[0]} is not as it was written")
+        raise ValueError(f"{changed[0]} has changed since it was written")
     return record
 
 

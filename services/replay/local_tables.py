@@ -81,7 +81,7 @@ class LocalTables:
         try:
             digests = read_bounded(path / _DIGESTS_FILE, _MAX_DIGESTS_BYTES, what="its digests")
             if unseal(digests.decode()) != _digests(path):
-                raise ValueError("a file is not as it was written")
+                raise ValueError("a file has changed since it was written")
             for name, table in self.tables.items():
                 table.restore(load_table(path / f"{name}.npz"))
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:

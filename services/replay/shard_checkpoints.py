@@ -51,7 +51,7 @@ class ShardCheckpoints:
                 "the learner's checkpoint, or choose another --run"
             )
         if _read_sizes(path / _SIZES_FILE) != _sizes(path):
-            raise UserError(f"{path} is not as it was written; choose another checkpoint")
+            raise UserError(f"{path} has changed since it was written; choose another checkpoint")
         return path
 
     def save(self, number: int, written: Path, keep: Collection[int]) -> int:

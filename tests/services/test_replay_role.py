@@ -261,7 +261,7 @@ def test_a_shard_that_starts_again_serves_the_newest_tables_that_can_be_loaded(
     try:
         assert second.inserted == 3
         assert second.client.status(PATIENCE_SECONDS).checkpoint == 1
-        with pytest.raises(TablesUnusable, match="not as it was written"):
+        with pytest.raises(TablesUnusable, match="changed since it was written"):
             second.restore(2)
         second.restore(1)
         assert second.inserted == 3

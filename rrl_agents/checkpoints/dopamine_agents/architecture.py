@@ -1,4 +1,4 @@
-"""Which of Dopamine's agents a network belongs to, read from the sizes of a few of its kernels.
+"""Finds the Dopamine agent that a network belongs to, from the sizes of a few kernels.
 
 All have three convolutions, then two or three linear layers, plain or noisy, after F features:
 
@@ -9,11 +9,11 @@ All have three convolutions, then two or three linear layers, plain or noisy, af
 | FullRainbowNetwork, dueling | [F, H], [H, outputs], [H, value's outputs] |
 | FullRainbowNetwork, not dueling | noisy [F, H], [H, outputs] |
 
-A dueling network tells its atoms by the outputs of its value. Of other networks the last layer
-alone speaks: 306 outputs are C51 with 6 actions, as 306 = 6 * 51 and no Atari game has more than 18
-actions. Other numbers of atoms or actions leave doubt, and the user says what it is.
+The value outputs of a dueling network give its number of atoms. For other networks only the last
+layer helps: 306 outputs are C51 with 6 actions, as 306 = 6 * 51 and no Atari game has more than 18
+actions. Other numbers of atoms or actions are ambiguous, and the user must give hints.
 
-What is found is a guess: the caller holds every parameter against it (`check_params`).
+The result is a guess, which the caller checks against every parameter (`check_params`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from rrl_agents.checkpoints.hints import AGENTS, Hints, LeftOpen
 from rrl_agents.networks.config import Head, NetworkConfig, Padding
 
 OBSERVATION_SHAPE = (84, 84, 4)
-"""What Dopamine's Atari agents see: height, width, stack with the oldest frame first."""
+"""Observations of Dopamine's Atari agents: height, width, stack with the oldest frame first."""
 
 # 84 pixels after strides 4, 2, 1: 21, 11, 11 padded SAME; 20, 9, 7 padded VALID.
 _PADDING_BY_CELLS: dict[int, Padding] = {11 * 11: "SAME", 7 * 7: "VALID"}
@@ -33,7 +33,7 @@ MAX_ATARI_ACTIONS = 18
 """Size of Atari's full action set."""
 
 ATOMS: dict[Head, int] = {"values": 1, "categorical": 51, "quantile": 200}
-"""Outputs per action of Dopamine's heads, unless a gin file says otherwise."""
+"""Outputs per action of Dopamine's heads, unless a gin file changes them."""
 
 IQN_QUANTILES = 32
 """Quantiles over which Dopamine's IQN averages when it acts (`num_quantile_samples`)."""
@@ -57,25 +57,25 @@ _ALGORITHMS = {
 def guess_architecture(
     shapes: Mapping[str, tuple[int, ...]], hints: Hints
 ) -> tuple[NetworkConfig, int, str]:
-    """Guess what network has leaves of these shapes.
+    """Guess the network with leaves of these shapes.
 
     Args:
         shapes: Linen name of each leaf -> shape, layers in order, each size at least 1.
-        hints: What the user says.
+        hints: The user's hints.
 
     Returns:
-        Our settings of the network, its number of actions A, and the name of the agent for people,
-        e.g. "C51 or Rainbow": both have one network.
+        Our config of the network, its number of actions A, and a readable name of the agent, e.g.
+        "C51 or Rainbow", which share a network.
 
     Raises:
-        ValueError: It is none of Dopamine's, the shapes leave doubt, or the user's words contradict
+        ValueError: It is not one of Dopamine's, the shapes are ambiguous, or the hints contradict
             them.
     """
     sizes = _kernels(shapes)
     features, linear = tuple(size[-1] for size in sizes[:3]), sizes[3:]
     is_noisy = "NoisyNetwork_0/kernel_mu" in shapes
     paddings = {cells * features[-1]: padding for cells, padding in _PADDING_BY_CELLS.items()}
-    # An embedding gives as many numbers as the convolutions, instead of taking them.
+    # An embedding outputs as many numbers as the convolutions, instead of taking them as input.
     is_implicit = len(linear) == 3 and linear[0][0] not in paddings and linear[0][1] in paddings
     embedding_dim = linear.pop(0)[0] if is_implicit else NetworkConfig.quantile_embedding_dim
     (inputs, hidden_units), (_, outputs), *value = linear
@@ -95,7 +95,7 @@ def guess_architecture(
         hidden_units=hidden_units,
         padding=paddings.get(inputs, "SAME"),
         head=head,
-        # What a head does not read keeps its default.
+        # Fields that a head does not read keep their defaults.
         num_atoms=NetworkConfig.num_atoms if head == "values" else atoms,
         value_bound=hints.value_bound if head == "categorical" else NetworkConfig.value_bound,
         dueling=bool(value),
@@ -129,15 +129,15 @@ def _check_agent(agent: str | None, *, is_implicit: bool, is_full: bool) -> None
 
 
 def guess_lone_head(outputs: int, hints: Hints) -> tuple[Head, int, int]:
-    """Head, atoms and actions of a lone last layer, where shapes or user leave one answer.
+    """Head, atoms and actions of a last layer, if shapes and hints determine them.
 
     Args:
-        outputs: Of the layer.
-        hints: What the user says.
+        outputs: Outputs of the layer.
+        hints: The user's hints.
 
     Raises:
-        LeftOpen: They leave doubt.
-        KeyError: The user names an agent without such a layer.
+        LeftOpen: They are ambiguous.
+        KeyError: The hints name an agent without such a layer.
     """
     heads = _HEADS_BY_AGENT[hints.agent]
     if hints.num_actions is not None:
@@ -152,7 +152,7 @@ def guess_lone_head(outputs: int, hints: Hints) -> tuple[Head, int, int]:
             if rest == 0 and (num_actions <= MAX_ATARI_ACTIONS or hints.agent is not None):
                 return head, ATOMS[head], num_actions
     raise LeftOpen(
-        f"its last layer has {outputs} outputs, which leaves doubt: up to {MAX_ATARI_ACTIONS} "
+        f"its last layer has {outputs} outputs, which is ambiguous: up to {MAX_ATARI_ACTIONS} "
         f"would be the actions of DQN, a multiple of {ATOMS['categorical']} those of C51 or "
         f"Rainbow, of {ATOMS['quantile']} those of a quantile agent; AGENT is "
         f"one of {', '.join(AGENTS)}, N its number of actions",

@@ -1,13 +1,13 @@
-"""Our Params -> a checkpoint that Dopamine's own JaxDQNAgent loads, and can train on from.
+"""Exports our Params as a checkpoint from which Dopamine's JaxDQNAgent can continue training.
 
     DIR/checkpoints/ckpt.N                          the pickled bundle
-    DIR/checkpoints/sentinel_checkpoint_complete.N  written last: the checkpoint is whole
+    DIR/checkpoints/sentinel_checkpoint_complete.N  written last, when the checkpoint is complete
     DIR/load.gin                                    bindings that an agent needs to load it
 
 The layout is that of dopamine-rl 4 (`JaxDQNAgent.bundle_and_checkpoint`, `Checkpointer`, and what
-`Runner` adds). The replay buffer is left out: empty, it would still be gigabytes to load, as
-Dopamine takes over the arrays as they are. `unbundle` says True without it when the agent allows a
-partial reload, which `load.gin` sets.
+`Runner` adds). The replay buffer is left out: even empty, it would take gigabytes to load, because
+Dopamine loads whole arrays. `unbundle` succeeds without it if the agent allows a partial reload,
+which `load.gin` sets.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from rrl_agents.types import Params
 GIN_FILE = "load.gin"
 
 DOPAMINE_NETWORK = NetworkConfig()
-"""What `dopamine.jax.networks.NatureDQNNetwork` is; its sizes are fixed."""
+"""The architecture of `dopamine.jax.networks.NatureDQNNetwork`, whose sizes are fixed."""
 
 _SHAPES = ("name", "features", "hidden_units", "padding", "head", "dueling", "noisy")
-# The oldest protocol that Dopamine's checkpoints of today have, too: readable from Python 3.4 on.
+# The protocol of Dopamine's present checkpoints, readable from Python 3.4 on.
 _PICKLE_PROTOCOL = 4
 
 _GIN = """\
@@ -44,11 +44,11 @@ JaxDQNAgent.allow_partial_reload = True
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainingState:
-    """What an agent needs beside its online network to train on; arrays are numpy's, float32.
+    """The state, besides the online network, to continue training; arrays are NumPy's, float32.
 
     Attributes:
-        target_params: Of the target network, same tree as the online network's.
-        adam_count: Updates that Adam has made, at least 0.
+        target_params: Parameters of the target network, same tree as the online network's.
+        adam_count: Number of Adam's updates, at least 0.
         adam_mean: Adam's mean of gradients, same tree.
         adam_variance: Adam's mean of squared gradients, same tree.
         agent_steps: Decisions the agent has made, Dopamine's `training_steps`.
@@ -65,17 +65,17 @@ class TrainingState:
 
 
 def check_dopamine_has(card: TeacherCard) -> None:
-    """Refuse an agent that Dopamine's JaxDQNAgent has no network for.
+    """Refuse an agent whose network Dopamine's JaxDQNAgent does not have.
 
     Args:
-        card: Of the agent.
+        card: The agent's card.
 
     Raises:
-        ValueError: It has another network, or sees something else; says what would do.
+        ValueError: Its network or observations are unsupported; says what is supported.
     """
     network = card.network
     if network is None:
-        raise ValueError(f"{card.name!r} has no network of ours that could go to Dopamine")
+        raise ValueError(f"{card.name!r} has no network of ours to export to Dopamine")
     differing = [
         f"{field} {getattr(network, field)!r}, not {getattr(DOPAMINE_NETWORK, field)!r}"
         for field in _SHAPES
@@ -100,23 +100,23 @@ def write_dopamine_agent(path: Path, teacher: Teacher, training: TrainingState) 
     Args:
         path: The agent's directory; must not exist.
         teacher: The agent; its parameters are numpy arrays.
-        training: What it resumes from.
+        training: The state to resume from.
 
     Raises:
         ValueError: Dopamine has no such network, or the parameters do not fit the card.
-        OSError: When the disk refuses, or the directory is there.
+        OSError: When writing fails, or the directory exists.
     """
     card = teacher.card
     check_dopamine_has(card)
     for params in (teacher.params, training.target_params):
         check_params(params, card)
     bundle = {
-        # The frames seen last; an agent starts its next episode with zeros anyway.
+        # The last frames; an agent starts its next episode with zeros anyway.
         "state": np.zeros(OBSERVATION_SHAPE),
         "training_steps": training.agent_steps,
         "online_params": teacher.params,
         "target_params": training.target_params,
-        # What optax.adam makes: Adam's moments, and the learning rate, which has no state.
+        # The state of optax.adam: Adam's moments, and the learning rate's empty state.
         "optimizer_state": (
             optax.ScaleByAdamState(
                 count=np.asarray(training.adam_count, np.int32),

@@ -1,6 +1,6 @@
-"""The leaves of Dopamine's networks, whatever their names, under those that flax linen gives them.
+"""Maps the leaves of Dopamine's networks, in all naming styles, to the names of flax linen.
 
-Layers stand in the order of the computation, and are called Conv_0, Conv_1, Conv_2, Dense_0 and so
+Layers are in the order of the computation, and are called Conv_0, Conv_1, Conv_2, Dense_0 and so
 on, or NoisyNetwork_0. Names come in these styles, all in the scope `params` or `Online`, or none:
 
 - Flax linen counts the layers of each kind from 0; its predecessor counted layers of all kinds
@@ -12,7 +12,7 @@ on, or NoisyNetwork_0. Names come in these styles, all in the scope `params` or 
 - Forks with Keras' own names: `Online/conv2d`, `Online/dense`, `Online/dense_1`; with a scope
   around (`agent/Online/...`); or one network without `Online`.
 
-Slots of optimisers (`Online/Conv/weights/RMSProp`) and target networks are not looked at.
+Optimiser slots (`Online/Conv/weights/RMSProp`) and target networks are ignored.
 """
 
 from __future__ import annotations
@@ -42,10 +42,11 @@ _SHOWN = 12
 
 
 def online_leaves(names: Collection[str]) -> dict[str, str]:
-    """Find the network that acts among all that a checkpoint holds.
+    """Find the acting network in a checkpoint.
 
     Args:
-        names: Of everything in it, parts joined by a slash; those of no leaf are passed over.
+        names: Names of everything in it, parts joined by a slash; names that are not leaves are
+            ignored.
 
     Returns:
         Linen name -> name, e.g. "Dense_0/bias" -> "Online/fully_connected/biases", layers in
@@ -62,7 +63,7 @@ def online_leaves(names: Collection[str]) -> dict[str, str]:
             leaf = match["leaf"].lower()
             layer[_LEAVES.get(leaf, leaf)] = name
     parts = {scope: scope.lower().split("/") for scope in scopes}
-    # Without a scope of that name, a lone network is the one.
+    # Without a scope of that name, accept a single network.
     found = [scope for scope in scopes if "online" in parts[scope]]
     found = found or [scope for scope in scopes if "target" not in parts[scope]]
     if len(found) != 1:
@@ -88,13 +89,13 @@ def leaves_of_pickle(tree: Any) -> dict[str, Any]:
     """The leaves of a JAX agent's network.
 
     Args:
-        tree: What its pickle holds, nothing of which is trusted.
+        tree: The untrusted content of its pickle.
 
     Returns:
         Linen name -> leaf.
 
     Raises:
-        ValueError: It holds something else, too, or a layer is missing.
+        ValueError: It contains something else, or a layer is missing.
     """
     flat = _flat("online_params", tree)
     found = online_leaves(flat)
@@ -114,18 +115,18 @@ def leaves_of_pickle(tree: Any) -> dict[str, Any]:
 def _flat(name: str, tree: Any) -> dict[str, Any]:
     if not isinstance(tree, dict):
         return {name: tree}
-    # Cut to what a message can show.
+    # Shortened for a message.
     parts = [_flat(f"{name}/{str(key)[:40]}", part) for key, part in tree.items()]
     return {name: leaf for flat in parts for name, leaf in flat.items()}
 
 
 def as_float32(name: str, leaf: Any) -> NDArray[np.float32]:
-    """A leaf of a network as ours are.
+    """Convert a leaf of a network to float32, like ours.
 
     Raises:
         ValueError: It is not an array of floating-point numbers.
     """
     if not isinstance(leaf, np.ndarray) or leaf.dtype.kind != "f" or leaf.size == 0:
         raise ValueError(f"{name} is not an array of floating-point numbers")
-    with np.errstate(over="ignore"):  # What is too large becomes infinite, and is refused so.
+    with np.errstate(over="ignore"):  # Too large numbers become infinite, which is refused later.
         return np.array(leaf, dtype=np.float32, order="C")

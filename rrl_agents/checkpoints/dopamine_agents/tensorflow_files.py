@@ -1,8 +1,8 @@
-"""Variables of a TensorFlow checkpoint, read by TensorFlow where it is installed.
+"""Reads the variables of a TensorFlow checkpoint with TensorFlow, if that is installed.
 
-TensorFlow's reader is made for its own files, not for hostile ones: agents are imported in a
-confined process (`services/library/confined.py`). What is checked here is that the index announces
-no more than lies in the data files.
+TensorFlow's reader does not defend against hostile files, so agents are imported in a confined
+process (`services/library/confined.py`). This module only checks that the index announces no more
+than the data files hold.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from rrl_agents.checkpoints.dopamine_agents.layers import online_leaves
 
 
 def leaves_of_tensorflow(prefix: Path) -> dict[str, Any]:
-    """The leaves of the network that a TensorFlow agent acts by.
+    """The leaves of a TensorFlow agent's acting network.
 
     Args:
-        prefix: Path of the checkpoint without its endings, e.g. `.../tf_ckpt-199`.
+        prefix: Path of the checkpoint without suffixes, e.g. `.../tf_ckpt-199`.
 
     Returns:
-        Linen name -> array as it is stored.
+        Linen name -> array as stored.
 
     Raises:
         ImportError: TensorFlow is not installed.
-        ValueError: The files hold no network or several, or cannot hold what the index announces.
-        Exception: They are missing, cut off or damaged; of a class of TensorFlow's.
+        ValueError: The files have no network or several, or are smaller than the index announces.
+        Exception: They are missing, truncated or damaged; one of TensorFlow's classes.
     """
     import tensorflow
 

@@ -1,7 +1,7 @@
-"""Where episodes ended, as Dopamine pickles it: a set of row numbers.
+"""Reads the ends of episodes that Dopamine pickles: a set of row numbers.
 
-Buffers of Dopamine 4.0.5 and later have it. Nothing in the pickle is run; what it costs is not
-bounded here, so foreign ones are read in a confined process (`services/library/confined.py`).
+Buffers of Dopamine 4.0.5 and later have it. Nothing in the pickle is run, but its cost is unbounded
+here, so foreign ones are read in a confined process (`services/library/confined.py`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _MAX_BYTES = 1 << 22
 
 
 def read_episode_ends(path: str | Path, capacity: int) -> list[int]:
-    """The rows behind which an episode ended.
+    """The last rows of episodes.
 
     Args:
         path: `episode_end_indices_ckpt.N.gz`.
@@ -29,7 +29,7 @@ def read_episode_ends(path: str | Path, capacity: int) -> list[int]:
         Row numbers in [0, capacity), ascending.
 
     Raises:
-        ValueError: The file is damaged, too large, or holds anything but such numbers.
+        ValueError: The file is damaged or too large, or holds anything else.
     """
     packed = read_bounded(Path(path), _MAX_BYTES, what="the ends of episodes")
     try:
@@ -38,7 +38,7 @@ def read_episode_ends(path: str | Path, capacity: int) -> list[int]:
             isinstance(row, (int, np.integer)) and 0 <= row < capacity for row in ends
         ):
             raise ValueError(f"holds something else than row numbers below {capacity}")
-    except Exception as error:  # A damaged file's, of nearly any class.
+    except Exception as error:  # A damaged file raises nearly any class.
         raise ValueError(
             f"{path}: {error}; copy it again, or remove it: then only terminal rows end episodes"
         ) from error

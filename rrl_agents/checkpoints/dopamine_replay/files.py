@@ -1,7 +1,7 @@
 """The files of one saved replay buffer, as Dopamine's `OutOfGraphReplayBuffer.save` names them.
 
-Dopamine writes them beside the agent's checkpoints, into BASE/checkpoints; the data sets that were
-released keep them in BASE/replay_logs.
+Dopamine writes them beside the agent's checkpoints, into BASE/checkpoints; the released data sets
+have them in BASE/replay_logs.
 """
 
 from __future__ import annotations
@@ -13,45 +13,45 @@ from pathlib import Path
 from rrl_agents.checkpoints.find_checkpoint import CHECKPOINTS_DIRECTORY
 
 REPLAY_DIRECTORIES = (CHECKPOINTS_DIRECTORY, "replay_logs")
-"""Where an agent's directory may have them."""
+"""Possible subfolders of an agent's directory."""
 
 NEEDED = (
     *("$store$_observation", "$store$_action", "$store$_reward", "$store$_terminal"),
     *("add_count", "invalid_range"),
 )
-"""Attributes of a buffer without which its data cannot be read."""
+"""Attributes of a buffer that are required to read it."""
 
 _OBSERVATIONS = re.compile(r"\$store\$_observation_ckpt\.(0|[1-9][0-9]{0,8})\.gz")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ReplayFiles:
-    """Where the parts of one buffer lie.
+    """The files of one buffer.
 
     Attributes:
-        directory: The folder of all of them.
-        number: N of their names, Dopamine's iteration.
+        directory: Their folder.
+        number: N in their names, Dopamine's iteration.
     """
 
     directory: Path
     number: int
 
     def member(self, name: str) -> Path:
-        """File of an attribute of the buffer, e.g. "add_count", or "$store$_action"."""
+        """File of a buffer's attribute, e.g. "add_count", or "$store$_action"."""
         return self.directory / f"{name}_ckpt.{self.number}.gz"
 
     @property
     def missing(self) -> list[str]:
-        """Names of the files that must be there and are not."""
+        """Names of required files that are missing."""
         return [file.name for file in map(self.member, NEEDED) if not file.is_file()]
 
 
 def replay_directories(path: Path) -> dict[Path, list[int]]:
-    """The directories with saved buffers that a path stands for, and the numbers of their buffers.
+    """The directories with saved buffers for a path, and the numbers of their buffers.
 
     Args:
-        path: An agent's directory, or its `checkpoints` or `replay_logs`. One of these that holds
-            a buffer is meant alone; one that holds none leads to the other.
+        path: An agent's directory, or its `checkpoints` or `replay_logs`. If one of the two has a
+            buffer, only that one counts; otherwise the other is searched.
     """
     if path.absolute().name in REPLAY_DIRECTORIES:
         if numbers := _buffer_numbers(path):
@@ -63,7 +63,7 @@ def replay_directories(path: Path) -> dict[Path, list[int]]:
 
 
 def _buffer_numbers(directory: Path) -> list[int]:
-    """The numbers N of the buffers whose frames lie in a directory, sorted; whole or not."""
+    """The numbers N of the buffers in a directory, complete or not, sorted."""
     if not directory.is_dir():
         return []
     matches = (_OBSERVATIONS.fullmatch(entry.name) for entry in directory.iterdir())
@@ -71,15 +71,15 @@ def _buffer_numbers(directory: Path) -> list[int]:
 
 
 def find_replay(path: Path, number: int | None = None) -> ReplayFiles:
-    """Find a saved buffer; sentinels and the agent's own checkpoint need not be there.
+    """Find a saved buffer; sentinels and the agent's checkpoint are not required.
 
     Args:
         path: An agent's directory, or its `checkpoints` or `replay_logs`.
-        number: Which buffer; the newest whole one when None.
+        number: Number of the buffer; None for the newest complete one.
 
     Raises:
-        ValueError: There is none, two directories hold some, or files of it are missing; the
-            message lists what there is.
+        ValueError: There is none, both directories have buffers, or files are missing; the message
+            lists what exists.
     """
     held = replay_directories(path)
     if not held:

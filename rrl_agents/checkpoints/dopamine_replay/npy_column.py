@@ -1,8 +1,8 @@
-"""One column of a replay buffer: a gzip file of what `numpy.save` writes, read row by row.
+"""One column of a replay buffer: a gzipped `numpy.save` file, read row by row.
 
-Only version 1 of the format is read, which is what Dopamine writes. Nothing is unpickled, and
-nothing is allocated by what a header says before that was checked: recorded data is read as a
-stream, by the process that uses it, so bounds of size are what a hostile column meets.
+Only version 1 of the format, which Dopamine writes, is supported. Nothing is unpickled, and no
+header is trusted before it is checked: recorded data is streamed by the process that uses it,
+protected by size bounds only.
 """
 
 from __future__ import annotations
@@ -38,11 +38,12 @@ class NpyColumn:
 
     Attributes:
         path: The file.
-        file: What it holds, unpacked.
-        header_bytes: Where the rows begin in it.
-        shape: As the header says.
-        dtype: As the header says; numbers or booleans.
-        trailer: The packed file's last 8 bytes: CRC-32 of the content, and its size modulo 2**32.
+        file: Its decompressed content.
+        header_bytes: Offset of the rows.
+        shape: Shape in the header.
+        dtype: Type in the header; numbers or booleans.
+        trailer: The compressed file's last 8 bytes: CRC-32 of the content, and its size modulo
+            2**32.
     """
 
     path: Path
@@ -53,7 +54,7 @@ class NpyColumn:
     trailer: bytes
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
-        """The rows [start, stop); cheap where they follow those that were read last.
+        """The rows [start, stop); cheap if they follow the last rows read.
 
         Raises:
             ValueError: There are fewer.
@@ -66,10 +67,10 @@ class NpyColumn:
         return np.frombuffer(content, self.dtype).reshape(stop - start, *self.shape[1:])
 
     def check_end(self) -> None:
-        """Make sure that nothing is left, and that the content was as it was packed.
+        """Check that nothing is left, and that the content matches its checksum.
 
         Raises:
-            ValueError: It was not.
+            ValueError: There is more, or it does not match.
         """
         self.file.seek(self.end)
         if self.file.read(1):
@@ -77,26 +78,25 @@ class NpyColumn:
 
     @property
     def end(self) -> int:
-        """Bytes of header and rows, as the header says."""
+        """Bytes of header and rows, by the header."""
         return self.header_bytes + math.prod(self.shape) * self.dtype.itemsize
 
 
 @contextlib.contextmanager
 def opened_column(path: Path, dimensions: int, types: str) -> Iterator[NpyColumn]:
-    """A column, its header read and checked.
+    """Open a column, and check its header.
 
-    The packed file's end must speak of as many bytes as the header does: so a file that was cut off
-    is noticed before it is unpacked, and so is content in several of gzip's members, where the
-    trailer is not a checksum of the whole.
+    The size in the gzip trailer must agree with the header. This detects truncated files before
+    decompression, and files with several gzip members, whose trailer does not cover the whole.
 
     Args:
         path: The file.
-        dimensions: How many it must have.
-        types: Type codes that its numbers may have, as `numpy.typecodes` lists them.
+        dimensions: Required number of dimensions.
+        types: Allowed type codes, as in `numpy.typecodes`.
 
     Raises:
-        ValueError: No such file, no gzip file of such an array, one of an absurd size, or damaged,
-            which may show while it is read; the message begins with the path.
+        ValueError: The file is missing, not a gzip file of such an array, too large, or damaged,
+            which may only show while reading; the message begins with the path.
     """
     try:
         with gzip.open(path, "rb") as file:
@@ -116,7 +116,7 @@ def opened_column(path: Path, dimensions: int, types: str) -> Iterator[NpyColumn
 
 
 def read_column(path: Path, dimensions: int, types: str) -> NDArray[Any]:
-    """A column of small rows as a whole, or a scalar.
+    """Read a whole column of small rows, or a scalar.
 
     Raises:
         ValueError: As `opened_column`.
@@ -138,7 +138,8 @@ def _read_header(
 ) -> tuple[tuple[int, ...], np.dtype[Any]]:
     try:
         with warnings.catch_warnings():
-            # Python 2, which wrote the oldest ones, puts an L behind each number: numpy says so.
+            # Python 2, which wrote the oldest ones, appends an L to each number; NumPy warns about
+            # it.
             warnings.simplefilter("ignore", UserWarning)
             version = npy.read_magic(file)  # type: ignore[no-untyped-call]
             # numpy's annotations lack the argument.

@@ -1,23 +1,23 @@
-"""A replay buffer that Dopamine saved, as recorded rows.
+"""Reads a replay buffer that Dopamine saved, as recorded rows.
 
     rows = open_dopamine_replay(Path("agent/1"))
     for chunk in rows.chunks():
         ...
 
-A circular buffer of capacity C that rows were added to n times stands with its cursor at n mod C:
-once n >= C the oldest row is at the cursor, before that it is row 0 and the rows from the cursor on
-were never written. The frames of a million rows are 7 GB unpacked. They are read forward, a piece
-at a time: from the oldest row to the end of the file, and then from its beginning to the cursor.
+A circular buffer of capacity C with n added rows has its cursor at n mod C. Once n >= C the oldest
+row is at the cursor; before that it is row 0, and the rows from the cursor on were never written.
+The frames of a million rows are 7 GB uncompressed. They are read forward, a piece at a time: from
+the oldest row to the end of the file, then from its beginning to the cursor.
 
-What may begin a transition is decided as `OutOfGraphReplayBuffer` decides it (K is the stack, h the
-horizon of the agent that wrote the file):
+A transition may begin where `OutOfGraphReplayBuffer` allows it (K is the stack, h the horizon of
+the agent that wrote the file):
 
-* Rows in its `invalid_range`, h before the cursor to K behind it, are not states; of a buffer that
-  is not full, neither are the first K - 1, which are padding.
-* Nor is a row when any of the K - 1 before it ended an episode: those are padding, zeros. Dopamine
-  itself takes them for states where the end was not terminal, and samples stacks that mix the last
-  frames of an episode with zeros; that is the one difference here.
-* No transition leads across the end of an episode that is not terminal, nor off the data.
+* Rows in its `invalid_range`, h before the cursor to K after it, are not states; nor, in a buffer
+    that is not full, are the first K - 1, which are padding.
+* Nor is a row if any of the K - 1 before it ended an episode: it is padding, zeros. Dopamine itself
+    treats it as a state if the end was not terminal, and samples stacks that mix the last frames of
+    an episode with zeros; this is the only difference.
+* No transition crosses a non-terminal end of an episode, or the end of the data.
 """
 
 from __future__ import annotations
@@ -52,15 +52,15 @@ def open_dopamine_replay(
     *,
     read_ends: Callable[[Path, int], Sequence[int]] = read_episode_ends,
 ) -> RecordedRows:
-    """Open a saved buffer; all of it but the frames is read and checked now.
+    """Open a saved buffer; reads and checks everything except the frames.
 
     Args:
         path: An agent's directory, or its `checkpoints` or `replay_logs`.
-        number: Which iteration's buffer; the newest whole one when None.
-        read_ends: `read_episode_ends`, or what runs it in a confined process.
+        number: Iteration of the buffer; None for the newest complete one.
+        read_ends: `read_episode_ends`, or a function that runs it in a confined process.
 
     Raises:
-        ValueError: It is not there, not whole, damaged, or its files do not belong together; the
+        ValueError: It is missing, incomplete or damaged, or its files do not belong together; the
             message names the file.
     """
     files = find_replay(path, number)
@@ -84,12 +84,12 @@ def open_dopamine_replay(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Ring:
-    """How far a circular buffer was filled.
+    """The fill state of a circular buffer.
 
     Attributes:
-        capacity: Rows it has room for.
+        capacity: Its capacity in rows.
         added: Rows ever added, at least 1.
-        invalid: int64 [h + K], places that its writer never samples.
+        invalid: int64 [h + K], positions that its writer never samples.
         stack_size: K.
     """
 
@@ -100,16 +100,16 @@ class _Ring:
 
     @property
     def rows(self) -> int:
-        """Rows that were written."""
+        """Number of written rows."""
         return min(self.added, self.capacity)
 
     @property
     def oldest(self) -> int:
-        """Place of the oldest row."""
+        """Position of the oldest row."""
         return self.added % self.capacity if self.added >= self.capacity else 0
 
     def in_time_order(self, column: NDArray[Any]) -> NDArray[Any]:
-        """A column [capacity] as [rows], the oldest first."""
+        """A column [capacity] as [rows], oldest first."""
         return np.roll(column, -self.oldest)[: self.rows]
 
 
@@ -138,7 +138,7 @@ def _read_columns(files: ReplayFiles, ring: _Ring, ends: Sequence[int]) -> RowCo
         for name, types in (("action", _WHOLE_NUMBERS), ("reward", _NUMBERS), ("terminal", "?B"))
     )
     terminal = terminal != 0
-    # Ends of episodes, terminal or not; none where the buffer does not know.
+    # Ends of episodes, terminal or not; none if the buffer has none.
     is_end = ring.in_time_order(np.isin(np.arange(ring.capacity), ends))
     cut_after = is_end & ~terminal
     cut_after[-1] = True
@@ -173,7 +173,7 @@ def _read_in_time_order(path: Path, ring: _Ring, types: str) -> NDArray[Any]:
 def _read_frames(
     files: ReplayFiles, ring: _Ring, first_row: int, most_rows: int
 ) -> Iterator[NDArray[np.uint8]]:
-    """The frames from a row on, read to the end of the file and then from its beginning."""
+    """The frames from a row on, to the end of the file and then from its beginning."""
     place = ring.oldest + first_row
     stretches = [(place, ring.rows), (0, ring.oldest)]
     if place >= ring.rows:

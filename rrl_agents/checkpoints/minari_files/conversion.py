@@ -1,14 +1,13 @@
-"""A Minari dataset of single gray frames becomes a replay buffer as Dopamine saves it.
+"""Converts a Minari dataset of single gray frames to a replay buffer in Dopamine's format.
 
-An episode of T steps becomes STACK - 1 zero rows, as Dopamine pads, its T steps and, unless the
-last one was terminal, the observation that it led to as one more row, behind which the episode is
-cut: so no step of it is lost. STACK - 1 more zero rows end the buffer, as if an episode followed:
-Dopamine's reader leaves out what runs into the cursor, and would never see the last terminal step
-otherwise (with n above STACK - 1 it still does not). Everything else reads the buffer, not the
-dataset.
+An episode of T steps becomes STACK - 1 zero rows, Dopamine's padding, then its T steps and, unless
+the last step was terminal, one more row with the observation after it, at which the episode is cut:
+so no step is lost. STACK - 1 more zero rows end the buffer, as if an episode followed: Dopamine's
+reader skips rows that run into the cursor, and would otherwise never see the last terminal step
+(with n above STACK - 1 it still does not). Everything else reads the buffer, not the dataset.
 
-HDF5's library is no match for a file that was made to harm: altered ones crashed it, or had it ask
-for 14 GB. So datasets are converted in a confined process (`services/library/confined.py`).
+The HDF5 library does not withstand malicious files: altered ones crashed it, or made it allocate 14
+GB. So datasets are converted in a confined process (`services/library/confined.py`).
 """
 
 from __future__ import annotations
@@ -40,14 +39,14 @@ def convert_minari(dataset: str | Path, out: str | Path, stack_size: int) -> int
 
     Args:
         dataset: Directory of the dataset.
-        out: Directory to make; after an error, what lies there is not whole.
+        out: Directory to create; incomplete after an error.
         stack_size: Frames of an observation, at least 1.
 
     Returns:
         Rows written.
 
     Raises:
-        ValueError: It is not there, damaged, or not of single gray frames.
+        ValueError: It is missing, damaged, or does not have single gray frames.
         OSError: `out` exists, or cannot be written.
     """
     if stack_size < 1:
@@ -65,7 +64,7 @@ def _write(content: h5py.File, files: ReplayFiles, stack_size: int) -> int:
     padding = stack_size - 1
     ends = list(itertools.accumulate(padding + episode.frames for episode in episodes))
     rows = ends[-1] + padding
-    # One row is never written, so that the buffer is not full: its cursor is at its end.
+    # One row stays unwritten, so that the buffer is not full: its cursor is at its end.
     capacity = rows + 1
     small = {
         **{f"$store$_{name}": _column(episodes, name, padding) for name in _COLUMNS},
@@ -86,12 +85,12 @@ def _write(content: h5py.File, files: ReplayFiles, stack_size: int) -> int:
 
 
 def _created(path: Path) -> gzip.GzipFile:
-    # Packed lightly: frames shrink by nearly as much, ten times as fast.
+    # Low compression: frames shrink by nearly as much, ten times as fast.
     return gzip.open(path, "wb", compresslevel=1)
 
 
 def _column(episodes: Sequence[MinariEpisode], name: str, padding: int) -> NDArray[Any]:
-    """A column of all episodes, with zeros around them and in the row that is never written."""
+    """A column of all episodes, with zeros around them and in the unwritten row."""
     columns = [
         np.pad(getattr(episode, name), (padding, episode.frames - len(episode.terminal)))
         for episode in episodes

@@ -1,8 +1,8 @@
-"""The HDF5 file of a Minari dataset: nothing in it is run, nothing outside opened.
+"""Reads the HDF5 file of a Minari dataset: runs nothing in it, opens nothing outside of it.
 
-It is read with h5py itself and not through Minari's `MinariStorage`, which makes an environment
-from what the dataset's metadata names, running its code, and holds whole episodes. Every error of
-reading is a ValueError; `opened` puts the path before it.
+It uses h5py instead of Minari's `MinariStorage`, which makes the environment that the metadata
+names, running its code, and loads whole episodes. All errors are ValueErrors; `opened` adds the
+path.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class MinariEpisode:
     Attributes:
         action: int32 [T].
         reward: float32 [T], as recorded.
-        terminal: uint8 [T], 1 where a step ended it by the rules: the last one, or none.
-        observations: Dataset of the T + 1 observations, in the file.
+        terminal: uint8 [T], 1 where a step ended it by the rules: the last step or none.
+        observations: The T + 1 observations, as a dataset in the file.
     """
 
     action: NDArray[np.int32]
@@ -42,7 +42,7 @@ class MinariEpisode:
 
     @property
     def frames(self) -> int:
-        """Observations that count: the one behind the last step is none once that is terminal."""
+        """Number of valid observations; there is none after a terminal step."""
         return len(self.terminal) + (not self.terminal[-1])
 
     def read_frames(self, start: int, stop: int) -> NDArray[np.uint8]:
@@ -52,7 +52,7 @@ class MinariEpisode:
             ValueError: They are not single gray frames.
         """
         frames: NDArray[np.uint8] = self.observations[start:stop]
-        if frames.ndim <= 2:  # Packed, one by one.
+        if frames.ndim <= 2:  # Encoded images, one by one.
             frames = np.stack([_decoded(packed) for packed in frames])
         if frames.ndim != 3 or frames.dtype != np.uint8:
             raise ValueError(f"observations are {frames.dtype} of shape {frames.shape[1:]}")
@@ -61,7 +61,7 @@ class MinariEpisode:
 
 @contextlib.contextmanager
 def opened(file: Path) -> Iterator[h5py.File]:
-    """The HDF5 file; whatever is wrong with it is a ValueError that begins with its path."""
+    """Open the HDF5 file; errors become a ValueError that begins with its path."""
     if not file.is_file():
         raise ValueError(f"{file}: no such file; give a Minari dataset's directory (HDF5 format)")
     try:
@@ -72,10 +72,10 @@ def opened(file: Path) -> Iterator[h5py.File]:
 
 
 def read_episodes(content: h5py.File) -> list[MinariEpisode]:
-    """All episodes in order; their observations are only counted.
+    """All episodes in order, without reading their observations.
 
     Raises:
-        ValueError: There are none, or one is not as Minari writes it.
+        ValueError: There are none, or one is not in Minari's format.
     """
     if not len(content):
         raise ValueError("no episodes")
@@ -104,7 +104,7 @@ def _read_episode(content: h5py.File, name: str) -> MinariEpisode:
 
 
 def _member(group: h5py.Group, name: str) -> Any:
-    """A group or dataset that lies in the file itself."""
+    """A group or dataset in the file itself, not an external link."""
     is_hard = isinstance(group.get(name, getlink=True), h5py.HardLink)
     member = group[name] if is_hard else None
     is_elsewhere = isinstance(member, h5py.Dataset) and (member.is_virtual or member.external)

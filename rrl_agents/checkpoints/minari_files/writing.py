@@ -1,9 +1,8 @@
-"""Recorded play as a Minari dataset, without loss.
+"""Writes recorded play as a Minari dataset, without loss.
 
-Minari's own library writes all but the observations, which it would store as JPEG: images lie here
-as PNG, which it reads as well, and everything else as it is. An observation is the newest frame, as
-a row of replay has it, so that a dataset is as large as the play and `conversion` makes the same
-rows of it.
+Minari's library writes everything except the observations, which it would store as JPEG: images are
+stored as PNG, which Minari also reads. An observation is the newest frame, as in a row of replay,
+so that a dataset is as large as the play, and `conversion` restores the same rows.
 """
 
 from __future__ import annotations
@@ -27,14 +26,14 @@ _MOST_CHANNELS = 4
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PlayedEpisode:
-    """R rows of one episode, in the order of time.
+    """R rows of one episode, in time order.
 
     Attributes:
         frames: Iterator of R frames, uint8 or float32 [*frame].
         action: int32 [R].
         reward: float32 [R].
-        terminated: Whether the last row's action ended the episode by the rules. Otherwise the
-            last row is not a step: only its frame counts, as what the step before led to.
+        terminated: Whether the last row's action ended the episode by the rules. Otherwise the last
+            row is not a step: only its frame counts, as the state after the last step.
     """
 
     frames: Iterable[NDArray[Any]]
@@ -50,15 +49,15 @@ class PlayedEpisode:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MinariDescription:
-    """What a dataset says of itself.
+    """The description of a dataset.
 
     Attributes:
-        dataset_id: NAMESPACE/NAME-vN, as the folder is to be called below Minari's datasets.
+        dataset_id: NAMESPACE/NAME-vN, the folder's path in Minari's datasets.
         frame_shape: Shape of an observation.
         frame_dtype: "uint8" or "float32".
         num_actions: Number of discrete actions.
-        algorithm: Who played.
-        text: What else a reader must know.
+        algorithm: The player.
+        text: Further notes for readers.
     """
 
     dataset_id: str
@@ -72,18 +71,18 @@ class MinariDescription:
 def write_minari(
     folder: Path, episodes: Iterable[PlayedEpisode], about: MinariDescription
 ) -> tuple[int, int]:
-    """Write a dataset; episodes without a step are left out, and the axis of a single channel.
+    """Write a dataset; drops episodes without a step, and the axis of a single channel.
 
     Args:
-        folder: Of the dataset; exists, and is empty.
-        episodes: What was played.
-        about: What it says of itself.
+        folder: The dataset's folder; must exist and be empty.
+        episodes: The play.
+        about: The description of the dataset.
 
     Returns:
         Episodes and steps written.
 
     Raises:
-        ValueError: there is no step, or Minari takes no such dataset_id or images.
+        ValueError: there is no step, or Minari does not accept the dataset_id or the images.
         OSError: it cannot be written.
     """
     from minari import __version__
@@ -107,7 +106,7 @@ def write_minari(
         ends = [step == length - 1 for step in range(length)]
         buffer = EpisodeBuffer(
             id=count,
-            # As arrays of NumPy, which HDF5 stores with their types.
+            # As NumPy arrays, which HDF5 stores with their types.
             actions=[*episode.action[:length].astype(np.int64)],
             rewards=[*episode.reward[:length]],
             terminations=[end and episode.terminated for end in ends],
@@ -163,7 +162,7 @@ def _spaces(about: MinariDescription) -> tuple[Any, Any]:
 
 
 def _with_images_of_minari(about: MinariDescription) -> MinariDescription:
-    """The same with a shape that PNG has, in which Minari looks for what it takes for images."""
+    """The description with a shape that PNG supports, if Minari would treat it as images."""
     from minari.dataset.minari_storage import is_image_space
 
     *sides, channels = about.frame_shape
@@ -182,7 +181,7 @@ def _with_images_of_minari(about: MinariDescription) -> MinariDescription:
 def _write_observations(
     group: h5py.Group, episode: PlayedEpisode, about: MinariDescription
 ) -> None:
-    """T + 1 observations; behind a terminal step, of which replay keeps none, zeros."""
+    """Write T + 1 observations; zeros after a terminal step, where replay has no frame."""
     from minari.dataset.minari_storage import is_image_space
 
     frames = [frame.reshape(about.frame_shape) for frame in episode.frames]

@@ -1,4 +1,4 @@
-"""An agent of another library, as its reader has found it, and the teacher that it becomes."""
+"""An agent of another library, as read from its files, and its conversion to a teacher."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ Numbers: TypeAlias = NDArray[np.floating[Any]]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Network:
-    """A network of ours with its weights.
+    """One of our networks with its weights.
 
     Attributes:
         config: The architecture.
-        leaves: Flat name of ours -> array of floating-point numbers.
+        leaves: Our flat name -> array of floating-point numbers.
         num_actions: Actions A.
-        observation_shape: Of one observation.
+        observation_shape: Shape of one observation.
     """
 
     config: NetworkConfig
@@ -37,16 +37,16 @@ class Network:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OtherAgent:
-    """What the files of another library say of an agent.
+    """An agent in the files of another library.
 
     Attributes:
-        network: What acts.
-        observation_dtype: Type of one element of an observation, as `PolicySpec`.
-        output: What its scores are.
-        algorithm: How it learned, e.g. "PPO"; "unknown" when the files do not say.
-        library: What wrote the files, for people, with its version where they say it.
-        game: What it plays; None when the files do not say.
-        steps: Decisions that it has learned from, None when the files do not say.
+        network: The acting network.
+        observation_dtype: Type of one element of an observation, as in `PolicySpec`.
+        output: Kind of its scores.
+        algorithm: The algorithm that trained it, e.g. "PPO"; "unknown" if not in the files.
+        library: The library that wrote the files, readable, with its version if known.
+        game: The game it plays; None if not in the files.
+        steps: Decisions that it was trained on; None if not in the files.
     """
 
     network: Network
@@ -58,16 +58,16 @@ class OtherAgent:
     steps: int | None = None
 
     def as_teacher(self, name: str) -> Teacher:
-        """Make a teacher of it.
+        """Convert it to a teacher.
 
         Args:
-            name: What it is called, for people.
+            name: Readable name.
 
         Raises:
-            ValueError: Its weights fit no network of ours, or are not finite.
+            ValueError: Its weights do not fit our network, or are not finite.
         """
         network = self.network
-        # What is too large for float32 becomes infinite, and is refused so.
+        # Numbers too large for float32 become infinite, which is refused later.
         with np.errstate(over="ignore"):
             leaves = {
                 leaf: np.array(array, np.float32, order="C")
@@ -88,7 +88,7 @@ class OtherAgent:
             temperature=DEFAULT_TEMPERATURE if self.output == "logits" else None,
             algorithm=self.algorithm,
             made=f"imported from a model that {self.library} saved{steps}",
-            # How many frames a decision of an image's game lasted is not known.
+            # For games with images, the number of frames per decision is unknown.
             compute=Compute(environment_frames=self.steps if is_vector else None),
             parameters_sha256=params_hash(params_to_bytes(params)),
         )

@@ -1,7 +1,7 @@
-"""Models that CleanRL's scripts saved (`--save-model`, `.cleanrl_model`), of JAX or PyTorch.
+"""Reads models saved by CleanRL's scripts (`--save-model`, `.cleanrl_model`), JAX or PyTorch.
 
-Those of JAX are flax's msgpack, those of PyTorch what `torch.save` writes (`torch_files`). What the
-scripts save:
+JAX models are flax's msgpack, PyTorch models are files of `torch.save` (`torch_files`). The scripts
+save:
 
     dqn*, qdagger*            the network's weights
     c51*                      {"model_weights": the network's weights, "args": settings}
@@ -47,7 +47,7 @@ def read_flax_model(data: bytes) -> OtherAgent:
         data: Content of the file, nothing of which is trusted.
 
     Raises:
-        ValueError: It is another file, or cannot be a teacher; says why.
+        ValueError: It is another kind of file, or unsupported; says why.
         Exception: It is damaged; of nearly any class.
     """
     from flax.serialization import msgpack_restore
@@ -84,17 +84,17 @@ def agent_of(
     has_channels_first: bool = False,
     activation: Activation = "relu",
 ) -> OtherAgent:
-    """An agent whose network has these layers.
+    """Build an agent from the layers of its network.
 
     Args:
-        layers: Of its network in the order of the computation.
-        last: What the last one gives.
-        algorithm: How it learned.
-        settings: Its script's; empty where the file has none.
-        output: What its scores are.
-        library: What saved it, for people.
+        layers: Layers of its network, in the order of the computation.
+        last: Describes the outputs of the last layer.
+        algorithm: The algorithm that trained it.
+        settings: The script's settings; empty if the file has none.
+        output: Kind of its scores.
+        library: The library that saved it, readable.
         has_channels_first: Whether PyTorch wrote it.
-        activation: Of a perceptron's hidden layers.
+        activation: Activation of an MLP's hidden layers.
 
     Raises:
         ValueError: The layers are not a network of ours.
@@ -119,14 +119,14 @@ def agent_of(
 
 
 def categorical_layer(settings: Any, layer: Layer) -> LastLayer:
-    """What the last layer of CleanRL's C51 gives.
+    """The outputs of the last layer of CleanRL's C51.
 
     Args:
-        settings: Its script's: n_atoms, v_min, v_max.
+        settings: The script's settings: n_atoms, v_min, v_max.
         layer: The last layer.
 
     Raises:
-        ValueError: They are missing, or do not fit a network of ours.
+        ValueError: They are missing, or do not fit our networks.
     """
     known: dict[str, Any] = settings if isinstance(settings, dict) else {}
     atoms: Any = known.get("n_atoms")
@@ -163,7 +163,7 @@ def _outputs(layers: list[Layer]) -> int:
 
 
 def _game(env_id: Any) -> str | None:
-    """An Atari game by its name, another environment by its id."""
+    """An Atari game's name, or another environment's id."""
     if not isinstance(env_id, str) or not 0 < len(env_id) <= 100:
         return None
     match = _ATARI_ID.fullmatch(env_id)

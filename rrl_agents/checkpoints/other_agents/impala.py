@@ -1,7 +1,7 @@
-"""CleanRL's IMPALA networks, of PyTorch or flax, become ours.
+"""Converts CleanRL's IMPALA networks, in PyTorch or flax, to ours.
 
 Both have stacks of a convolution, max pooling, and two residual blocks of two convolutions, then a
-hidden layer and the outputs; max pooling has its border as its library does it (`pool_padding`).
+hidden layer and the outputs; the padding of max pooling is the library's (`pool_padding`).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def is_flax_impala(tree: Any) -> bool:
 
 
 def is_impala(layers: Sequence[Layer]) -> bool:
-    """Whether layers are those of CleanRL's stacks, by their names."""
+    """Whether layers are CleanRL's stacks, by their names."""
     return any(layer.name.startswith(_STACK) or ".res_block" in layer.name for layer in layers)
 
 
@@ -40,7 +40,7 @@ def flax_impala_layers(tree: dict[str, Any]) -> list[Layer]:
     """The layers of CleanRL's flax network in the order of the computation.
 
     Raises:
-        ValueError: One is missing, or is something else.
+        ValueError: A layer is missing or invalid.
     """
     stacks = sum(str(name).startswith(_STACK) for name in tree)
     layers: list[Layer] = []
@@ -59,11 +59,11 @@ def residual(layers: Sequence[Layer], last: LastLayer, *, has_channels_first: bo
 
     Args:
         layers: In the order of the computation.
-        last: What the last one gives.
-        has_channels_first: Whether PyTorch wrote it, and not flax.
+        last: Describes the outputs of the last layer.
+        has_channels_first: True for PyTorch, False for flax.
 
     Raises:
-        ValueError: They are no such network; names the layers.
+        ValueError: They are not such a network; names the layers.
     """
     maps, dense = list(layers[:-2]), list(layers[-2:])
     stacks = [maps[start : start + _OF_STACK] for start in range(0, len(maps), _OF_STACK)]

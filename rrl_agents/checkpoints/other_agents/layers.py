@@ -1,9 +1,9 @@
-"""Layers in a row, as PyTorch and flax name and lay them out, become a network of ours.
+"""Converts sequential layers of PyTorch and flax to our networks.
 
-Two kinds of network are known by the shapes of their layers: the Nature CNN without padding (three
-convolutions of 8, 4 and 3 pixels, one hidden layer, the outputs) and perceptrons. PyTorch has its
-kernels transposed, and hands the channels of a convolution to the next layer before its rows and
-columns, where ours come last: its weights are brought into our order.
+The shapes of layers identify two kinds of network: the Nature CNN without padding (three
+convolutions of 8, 4 and 3 pixels, one hidden layer, the outputs) and MLPs. PyTorch transposes its
+kernels, and flattens the channels of a convolution before its rows and columns, where ours come
+last: the weights are reordered.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from rrl_agents.networks.config import Head, NetworkConfig
 from rrl_agents.networks.convolutional import KERNEL_SIZES, STRIDES
 
 ATARI_SIDE = 84
-"""Pixels of a side of what Atari agents see."""
+"""Side of Atari observations, pixels."""
 
 _SHOWN = 12
 
@@ -43,11 +43,11 @@ class Layer(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LastLayer:
-    """What the outputs of the last layer are.
+    """Describes the outputs of the last layer.
 
     Attributes:
         num_actions: Actions A.
-        head: As `NetworkConfig`.
+        head: As in `NetworkConfig`.
         num_atoms: Outputs N of each action.
         value_bound: Largest return on the support of "categorical".
         has_actions_last: Whether the outputs are [N, A], as in sb3-contrib, and not [A, N].
@@ -60,7 +60,7 @@ class LastLayer:
     has_actions_last: bool = False
 
     def of(self, config: NetworkConfig) -> NetworkConfig:
-        """An architecture with this head; what the head does not read keeps its default."""
+        """A config with this head; fields that the head does not read keep their defaults."""
         is_mean = self.head == "values"
         return dataclasses.replace(
             config,
@@ -71,13 +71,13 @@ class LastLayer:
 
 
 def torch_layers(leaves: Mapping[str, Any]) -> list[Layer]:
-    """The layers of a `state_dict`, in its order, which is that of their definition.
+    """The layers of a `state_dict`, in the order of their definition.
 
     Args:
         leaves: Name -> array; "X.weight" and "X.bias" belong together.
 
     Raises:
-        ValueError: It holds something else than linear layers and convolutions.
+        ValueError: It contains anything but linear layers and convolutions.
     """
     layers = []
     scopes = dict.fromkeys(name.rpartition(".")[0] for name in leaves)
@@ -98,7 +98,7 @@ def torch_layers(leaves: Mapping[str, Any]) -> list[Layer]:
 
 
 def flax_layers(tree: Any) -> list[Layer]:
-    """The layers of a flax network, convolutions first, each kind in the order of its numbers.
+    """The layers of a flax network, convolutions first, each kind in numeric order.
 
     Args:
         tree: `{"Conv_0": {"kernel": ..., "bias": ...}, "Dense_0": ...}`.
@@ -127,19 +127,18 @@ def chained(
     activation: Activation,
     observation_shape: tuple[int, ...] | None = None,
 ) -> Network:
-    """The network whose layers follow each other.
+    """The network of consecutive layers.
 
     Args:
         layers: In the order of the computation.
-        last: What the last one gives.
-        has_channels_first: Whether maps [C, H, W] become the numbers of the first linear layer, and
-            not [H, W, C].
-        activation: Of a perceptron's hidden layers.
-        observation_shape: Of one observation, images as [H, W, C]; None for 84x84 images and
-            vectors of as many elements as the first layer takes.
+        last: Describes the outputs of the last layer.
+        has_channels_first: Whether the first linear layer flattens [C, H, W] instead of [H, W, C].
+        activation: Activation of an MLP's hidden layers.
+        observation_shape: Shape of one observation, images as [H, W, C]; None for 84x84 images, or
+            vectors with the size of the first layer's input.
 
     Raises:
-        ValueError: They do not follow each other, or are not a network of ours; names the layers.
+        ValueError: They do not fit together, or are not one of our networks; names the layers.
     """
     num_maps = sum(layer.kernel.ndim == 4 for layer in layers)
     maps, dense = list(layers[:num_maps]), list(layers[num_maps:])
@@ -177,7 +176,7 @@ def chained(
 
 
 def shown(layers: Iterable[Layer]) -> str:
-    """Some layers with the shapes of their kernels, for a message."""
+    """Layers with the shapes of their kernels, for a message."""
     words = [f"{layer.name[:60]} {layer.kernel.shape}" for layer in layers]
     more = f" and {len(words) - _SHOWN} more" if len(words) > _SHOWN else ""
     return ", ".join(words[:_SHOWN]) + more
@@ -189,7 +188,7 @@ def _behind_maps(
     shape: tuple[int, ...],
     has_channels_first: bool,
 ) -> list[Layer]:
-    """The linear layers behind a Nature CNN, with the inputs of the first in our order."""
+    """The linear layers after a Nature CNN, with the inputs of the first in our order."""
     found = f"there are {shown([*maps, *dense])}"
     sides = tuple(layer.kernel.shape[:2] for layer in maps)
     if sides != tuple((side, side) for side in KERNEL_SIZES) or len(dense) != 2:
@@ -210,7 +209,7 @@ def _behind_maps(
 
 
 def with_inputs_last(layer: Layer, cells: tuple[int, int, int], has_channels_first: bool) -> Layer:
-    """A linear layer behind maps, with its inputs in our order: channels last.
+    """A linear layer after convolutions, with its inputs in our order: channels last.
 
     Args:
         layer: The layer.
@@ -218,7 +217,7 @@ def with_inputs_last(layer: Layer, cells: tuple[int, int, int], has_channels_fir
         has_channels_first: Whether its inputs are in the order [C, H, W].
 
     Raises:
-        ValueError: It takes another number of inputs.
+        ValueError: Its number of inputs differs.
     """
     kernel, (height, width, channels) = layer.kernel, cells
     if kernel.shape[0] != math.prod(cells):
@@ -233,15 +232,14 @@ def with_inputs_last(layer: Layer, cells: tuple[int, int, int], has_channels_fir
 
 
 def with_our_outputs(dense: Sequence[Layer], last: LastLayer) -> list[Layer]:
-    """Linear layers that follow each other, with the outputs of the last one in our order.
+    """Consecutive linear layers, with the outputs of the last one in our order.
 
     Args:
         dense: The layers, at least one.
-        last: What the last one gives.
+        last: Describes the outputs of the last layer.
 
     Raises:
-        ValueError: One does not take what the one before gives, or the last one gives another
-            number of outputs.
+        ValueError: Two layers do not fit together, or the number of outputs differs.
     """
     for before, layer in zip(dense, dense[1:], strict=False):
         if before.kernel.shape[1] != layer.kernel.shape[0]:

@@ -1,9 +1,9 @@
-"""Models that Stable-Baselines3 and sb3-contrib saved (`model.save`): DQN, QR-DQN, PPO and A2C.
+"""Reads models of Stable-Baselines3 and sb3-contrib (`model.save`): DQN, QR-DQN, PPO and A2C.
 
 The file is a zip archive. `policy.pth` is the policy's `state_dict`, `data` a JSON object with the
-settings; those that JSON cannot hold are pickles there, which are never looked at, with their
-attributes beside them as text. What is needed of them stands in that text: the spaces, and whatever
-the policy was built with. Optimisers and other members are not read.
+settings. Settings that JSON cannot hold are pickles, which are never read, with their attributes as
+text beside them. That text has what is needed: the spaces, and the policy's arguments. Optimisers
+and other members are ignored.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from rrl_agents.checkpoints.torch_files import read_torch_file
 from rrl_agents.checkpoints.zip_members import ZipMembers
 
 MAX_SETTINGS_BYTES = 64 << 20
-"""Bound of `data`: real ones have some ten kilobytes, and the last observations."""
+"""Bound of `data`, which typically has some ten kilobytes and the last observations."""
 
 MAX_WEIGHTS_BYTES = 1 << 30
-"""Bound of `policy.pth`: a Nature CNN and its target have 14 MB."""
+"""Bound of `policy.pth`; a Nature CNN and its target have 14 MB."""
 
 _SETTINGS, _WEIGHTS, _VERSION = "data", "policy.pth", "_stable_baselines3_version"
 _DEFAULT_QUANTILES = 200
 _CLASS = re.compile(r"<class '(?:[\w.]+\.)?(\w+)'>")
 
-# Where the parts of a policy lie, in the order of the computation.
+# Prefixes of a policy's parts, in the order of the computation.
 _PARTS: Mapping[str, tuple[str, ...]] = {
     "DQN": ("q_net.features_extractor.", "q_net.q_net."),
     "QR-DQN": ("quantile_net.features_extractor.", "quantile_net.quantile_net."),
@@ -62,7 +62,7 @@ def read_stable_baselines3(archive: ZipMembers) -> OtherAgent:
         archive: Its archive, nothing of which is trusted.
 
     Raises:
-        ValueError: It is damaged or unsafe, or cannot be a teacher: says why.
+        ValueError: It is damaged, unsafe or unsupported; says why.
         Exception: It is damaged; of nearly any class.
     """
     settings = json.loads(archive.read(_SETTINGS, MAX_SETTINGS_BYTES))
@@ -78,7 +78,7 @@ def read_stable_baselines3(archive: ZipMembers) -> OtherAgent:
     space = _text(settings.get("observation_space"))
     shape, dtype = _observed(space, layers)
     if len(shape) == 1 and dtype == "uint8":
-        # Pixels of images are divided by 255 there, bytes of vectors are not.
+        # SB3 divides pixels of images by 255, but not bytes of vectors.
         layers[0] = layers[0]._replace(kernel=layers[0].kernel * 255)
     network = chained(
         layers,
@@ -100,8 +100,8 @@ def read_stable_baselines3(archive: ZipMembers) -> OtherAgent:
 
 
 def _policy(leaves: Mapping[str, Any]) -> tuple[str, list[Layer]]:
-    """Which algorithm's policy it is, and the layers that act."""
-    # Before 1.7 actor and critic always shared the extractor; both names may be there since.
+    """The policy's algorithm, and the acting layers."""
+    # Before 1.7, actor and critic always shared the extractor; since then both names can occur.
     extractor = "features_extractor."
     if not any(name.startswith("pi_features_extractor.") for name in leaves):
         leaves = {
@@ -119,19 +119,19 @@ def _policy(leaves: Mapping[str, Any]) -> tuple[str, list[Layer]]:
 
 
 def _text(value: Any) -> dict[str, Any]:
-    """An entry of the settings: plain JSON, or what stands beside a pickle."""
+    """An entry of the settings: plain JSON, or the text beside a pickle."""
     found = value if isinstance(value, dict) else {}
     return {name: part for name, part in found.items() if name != ":serialized:"}
 
 
 def _class(value: Any) -> str:
-    """Name of a class as Python shows it; empty where the text is something else."""
+    """Name of a class in Python's representation; empty for other text."""
     match = _CLASS.search(value) if isinstance(value, str) else None
     return match[1] if match else ""
 
 
 def _check_plain(policy: Mapping[str, Any]) -> None:
-    """Refuse a policy that computes something else than its layers say."""
+    """Refuse a policy that computes more than its layers."""
     extractor = policy.get("features_extractor_class")
     if extractor is not None and _class(extractor) not in _KNOWN_EXTRACTORS:
         raise ValueError(
@@ -156,7 +156,7 @@ def _check_discrete(space: Mapping[str, Any]) -> None:
 def _observed(
     space: Mapping[str, Any], layers: list[Layer]
 ) -> tuple[tuple[int, ...], Literal["uint8", "float32"]]:
-    """Shape and type of one observation of ours; images have their channels last."""
+    """Shape and type of one observation; images have their channels last."""
     kind = _class(space.get(":type:"))
     if kind == "Discrete":  # One-hot.
         return layers[0].kernel.shape[:1], "float32"

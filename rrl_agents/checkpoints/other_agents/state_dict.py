@@ -1,8 +1,8 @@
-"""Weights that PyTorch saved: a `state_dict`, alone or in a dict with other things.
+"""Reads weights saved by PyTorch: a `state_dict`, alone or in a dict with other values.
 
-The network is a Nature CNN or a perceptron (`layers`), or CleanRL's IMPALA network. Names of layers
-may be any; a few words in them count: layers of target networks are left out, and beside a critic
-the rest is an actor, whose outputs are logits. What names and shapes leave open the user says.
+The network is a Nature CNN or an MLP (`layers`), or CleanRL's IMPALA network. Layers may have any
+names, but some words count: layers of target networks are ignored, and if there is a critic, the
+rest is an actor, whose outputs are logits. Hints supply what names and shapes leave open.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from rrl_agents.checkpoints.torch_files import read_torch_file
 from rrl_client.spec import OUTPUTS, Output
 
 PLAIN_AGENTS = ("dqn", "c51", "quantile")
-"""What a user may call a Q-network of which there are weights alone."""
+"""The hints for a Q-network saved as weights only."""
 
 _OTHERS = re.compile("target|optim", re.IGNORECASE)
 _CRITIC = re.compile("critic|value", re.IGNORECASE)
@@ -46,11 +46,11 @@ def read_torch_model(data: bytes, hints: Hints, *, is_cleanrl: bool) -> OtherAge
 
     Args:
         data: Content of the file, nothing of which is trusted.
-        hints: What the user says of it.
+        hints: The user's hints.
         is_cleanrl: Whether one of CleanRL's scripts saved it.
 
     Raises:
-        ValueError: It is damaged or unsafe, cannot be a teacher, or the user must say more.
+        ValueError: It is damaged, unsafe or unsupported, or needs hints.
         Exception: It is damaged; of nearly any class.
     """
     saved = read_torch_file(data)
@@ -94,7 +94,7 @@ def _weights(saved: Any) -> dict[str, Any]:
 
 
 def _found(value: Any, place: str, depth: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Dicts of arrays by name, and where they are."""
+    """Dicts of arrays by name, with their places."""
     if not isinstance(value, dict) or depth == 0 or _OTHERS.search(place):
         return
     if any(
@@ -134,7 +134,7 @@ def _last_layer(layer: Layer, settings: Any, hints: Hints, is_cleanrl: bool) -> 
 
 
 def _about(supports: list[Any]) -> Mapping[str, Any]:
-    """Settings of a C51 whose returns are stored with it."""
+    """Settings of a C51 from its stored support."""
     for support in supports:
         if isinstance(support, np.ndarray) and support.ndim == 1 and support.dtype.kind == "f":
             low, high = float(support[0]), float(support[-1])

@@ -70,7 +70,7 @@ def test_what_is_not_known_is_said_to_be_unknown() -> None:
     assert ["this agent", "not evaluated", "", "", "", ""] in rows(text)
     assert ["random policy", "unknown", "", "", "", ""] in rows(text)
     assert ["time", "unknown", "unknown"] in rows(text)
-    assert "The command is not known." in text
+    assert "The command is unknown." in text
     assert "It names none." in text
 
 

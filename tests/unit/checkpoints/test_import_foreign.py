@@ -92,7 +92,7 @@ def test_what_shapes_leave_open_is_asked_and_taken_from_the_user(
     agent = write_agent({"online_params": {"params": small_layers}, "training_steps": 1})
     file = agent / "checkpoints/ckpt.7"
     command = f"rrl teacher import {file} --agent=AGENT --num-actions=N$"
-    with pytest.raises(ValueError, match=f"^{file}: .*63 outputs, which leaves doubt.*{command}"):
+    with pytest.raises(ValueError, match=f"^{file}: .*63 outputs, which is ambiguous.*{command}"):
         imported(file)
     # What was said already stays, but for what is open.
     said = f"rrl teacher import {file} --agent=AGENT --value-bound=5.0 --num-actions=N$"

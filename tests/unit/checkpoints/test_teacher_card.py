@@ -36,7 +36,7 @@ def test_a_card_comes_back_equal(card: TeacherCard) -> None:
 
 
 def test_a_card_with_another_fact_is_refused() -> None:
-    with pytest.raises(ValueError, match="teacher card: it is not as it was written"):
+    with pytest.raises(ValueError, match="teacher card: it has changed since it was written"):
         TeacherCard.from_json(STUDENT.to_json().replace("-20.7", "-21.7"))
 
 

@@ -326,7 +326,7 @@ def test_a_baseline_file_that_was_tampered_with_is_refused(
     assert old in text
     # One made by hand can be sealed, too.
     for changed, reason in (
-        (text.replace(old, new, 1), "not as it was written"),
+        (text.replace(old, new, 1), "changed since it was written"),
         (resealed(text.replace(old, new, 1)), message),
     ):
         file.write_text(changed)
