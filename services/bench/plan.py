@@ -265,4 +265,4 @@ def _config(
 
 def _check_known(what: str, name: str, known: Collection[str]) -> None:
     if name not in known:
-        raise UserError(f"{name!r} is no {what}; near it: {nearest_names(name, known) or 'none'}")
+        raise UserError(f"{name!r} is not a {what}; near it: {nearest_names(name, known) or 'none'}")

@@ -99,7 +99,7 @@ def test_a_teacher_is_scored_as_its_students_are() -> None:
     [
         ('method = "qdagger"', 'method = "qdager"', "'qdager' is not a method; near it: qdagger, "),
         ('"minatar_dqn"', '"minatar_dqm"', "'minatar_dqm' is not a student; use minatar_dqn"),
-        ('label = "QDagger"', 'preset = "papre"', "no preset of qdagger; near it: paper"),
+        ('label = "QDagger"', 'preset = "papre"', "not a preset of qdagger; near it: paper"),
         (
             'label = "QDagger"',
             'preset = "qdagger_rainbow"',
