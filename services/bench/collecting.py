@@ -1,4 +1,4 @@
-"""From the runs of a suite to its raw scores."""
+"""Collects the raw scores of a suite's runs."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ from services.shared.run_provenance import read_provenance
 
 
 def collect(runs: Iterable[PlannedRun]) -> Results:
-    """Read what all runs of a suite have recorded so far; those that have not started give no rows.
+    """Read the records of all runs of a suite so far; runs that have not started give no rows.
 
     Args:
-        runs: The suite's.
+        runs: The suite's runs.
 
     Raises:
         UserError: a run's records are damaged.
@@ -68,11 +68,10 @@ def collect(runs: Iterable[PlannedRun]) -> Results:
 
 
 def nominal_frames(config: ExperimentConfig, online_updates: int, frames_per_step: int) -> int:
-    """Environment frames of online play when a student has learned so much from it.
+    """Environment frames of online play after a number of online updates.
 
-    Updates begin when `min_replay_size` decisions are in replay, and then take `update_period`
-    decisions each. What actors play beyond that at any moment depends on the machine, and is not
-    counted.
+    Updates begin once `min_replay_size` decisions are in replay, and then take `update_period`
+    decisions each. Further play depends on the machine's speed and is not counted.
     """
     if online_updates == 0:
         return 0
@@ -90,8 +89,8 @@ def reference_row(
     beside the students.
 
     Args:
-        game: What the suite calls it.
-        experiment: Of any of the game's runs.
+        game: Its name in the suite.
+        experiment: The experiment of any of the game's runs.
         played: Evaluations of the teacher in these runs, for a teacher whose card has no score.
 
     Returns:
@@ -151,7 +150,7 @@ def _sessions(runs: Iterable[PlannedRun]) -> tuple[SessionRow, ...]:
 
 
 def _paired_games(runs: Sequence[PlannedRun]) -> set[str]:
-    """Games whose evaluations all play the same episodes: of fixed seeds, under one protocol."""
+    """Games whose evaluations all play the same episodes, with fixed seeds and one protocol."""
     protocols: dict[str, set[tuple[object, ...]]] = {run.game: set() for run in runs}
     for run in runs:
         evaluation = run.config.evaluation
@@ -188,7 +187,7 @@ def _evaluation(run: PlannedRun, record: EvaluationRecord, spec: EnvironmentSpec
 
 
 def _episodes(run: PlannedRun, record: EvaluationRecord) -> Iterator[EpisodeRow]:
-    """Rows of an evaluation's episodes; none where the return is all that there is."""
+    """Rows of an evaluation's episodes; none if there are no metrics besides the return."""
     if not record.episode_metrics:
         return
     entry = TEACHER if record.player == "teacher" else run.entry
@@ -198,7 +197,7 @@ def _episodes(run: PlannedRun, record: EvaluationRecord) -> Iterator[EpisodeRow]
 
 
 def _reference(run: PlannedRun, played: Sequence[EvaluationRecord]) -> ReferenceRow | None:
-    """Of a run's game; None until its teacher is there and its score is known."""
+    """The references of a run's game; None until its teacher exists and its score is known."""
     if run.needs is not None and not run.needs.is_dir():
         return None
     with user_errors((UserError,), prefix=f"{run.name}: "):

@@ -1,4 +1,4 @@
-"""Live progress of a suite: a bar for each run in a terminal, now and then a log line elsewhere."""
+"""Live progress of a suite: a bar for each run on a terminal, occasional log lines elsewhere."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from services.launcher.progress_display import stage_name
 from services.library.fetch.progress import WorkProgress
 
 LINE_SECONDS = 30.0
-"""Time between two log lines about one run."""
+"""Time between log lines about one run."""
 
 
 class BenchDisplay:
-    """Shows where a suite stands, while `bars` is entered.
+    """Shows the progress of a suite while `bars` is entered.
 
     Args:
-        runs: What this session is to do.
-        finished: Runs that were finished before it.
+        runs: Runs of this session.
+        finished: Runs that had finished before.
         console: Where to draw; None for stdout.
-        line_seconds: Between two log lines about one run.
+        line_seconds: Time between log lines about one run.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class BenchDisplay:
         self._say(f"{how:<9} {run.name}{why and ': '}{why}  ({counts})")
 
     def update(self, progress: Mapping[str, Progress]) -> None:
-        """Show how many gradient steps there are: of the running ones, by name, and of all."""
+        """Show the gradient steps of the running runs, by name, and of all."""
         now = {name: state.learner_updates for name, state in progress.items()}
         if resumed := {name: now[name] for name in now.keys() - self._done.keys() if now[name] > 0}:
             self._skip(resumed)
@@ -79,7 +79,7 @@ class BenchDisplay:
             task.visible = label in labels.values()
 
     def _skip(self, done: Mapping[str, int]) -> None:
-        """Count what was not done now: it does not count for the speed."""
+        """Exclude work that this session did not do from the speed."""
         self._done |= done
         self.bars.reset(self._all.id, completed=sum(self._done.values()))
 

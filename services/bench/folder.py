@@ -1,14 +1,15 @@
-"""A suite's folder, and whose it is.
+"""A suite's folder, and its owner.
 
-    OUT/suite.toml              the suite, as it was given
+    OUT/suite.toml              the suite's file
     OUT/runs/ENTRY/GAME/seedK/  the students' runs
-    OUT/teacher_runs/GAME/      the runs of teachers that the suite trains
+    OUT/teacher_runs/GAME/      runs of teachers that the suite trains
     OUT/teachers/GAME/          these teachers, exported
     OUT/results/                raw scores
     OUT/report/                 figures and page
-    OUT/logs/                   what the workers printed
+    OUT/logs/                   output of the workers
 
-A suite may grow: entries, games and seeds can be added. What has runs already stays as it was.
+A suite may grow: entries, games and seeds can be added. Entries that already have runs must not
+change.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from pathlib import Path
 from services.shared.errors import UserError, user_errors
 
 LOCK = ".bench.lock"
-"""Held by the process that carries out the suite's runs."""
+"""Held by the process that executes the suite's runs."""
 
 REPLAY = "replay"
-"""Of a run's folders the one that a finished run does not need: its student can be exported."""
+"""The folder that a finished run does not need: its student can be exported without it."""
 
 
 class BenchFolder:
@@ -56,7 +57,7 @@ class BenchFolder:
 
 
 def make_folder(folder: BenchFolder) -> None:
-    """Make a suite's folder where there is none.
+    """Create a suite's folder if there is none.
 
     Raises:
         UserError: something else is there, or it cannot be written.

@@ -1,7 +1,7 @@
-"""From a suite to its runs: entry x game x seed, each with its whole experiment.
+"""Plans the runs of a suite: entry x game x seed, each with its full experiment.
 
-Every config is put together before the first run starts, so a setting that is wrong is found out
-at once. Runs have seeds of their own: two entries, games or repetitions share no random numbers.
+Every config is built before the first run starts, so a wrong setting is reported at once. Each run
+has its own seed: no two entries, games or repetitions share random numbers.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _PLAYED = "environment."
 _TAUGHT = "teacher."
 
 PROTOCOL_SETTINGS = ("evaluation.", _PLAYED)
-"""Beginnings of the settings that teachers share with students: scores must compare."""
+"""Prefixes of the settings that teachers share with students, so that scores are comparable."""
 
 TEACHERS_OWN = "teacher's own"
 """The student of a method that trains its teacher's network."""
@@ -51,17 +51,17 @@ class PlannedRun:
     """One run of a suite.
 
     Attributes:
-        name: "ENTRY/GAME/seedK", or "teacher/GAME" of a teacher that the suite trains.
+        name: "ENTRY/GAME/seedK", or "teacher/GAME" for a teacher that the suite trains.
         folder: Its folder.
         config: The whole experiment.
-        student: Name of the student, `TEACHERS_OWN` where it is no choice.
-        game: What is played, as the suite calls it.
-        seed: Number of the repetition, as the suite calls it.
-        keep_replay: Whether its replay stays when it is finished.
+        student: Name of the student; `TEACHERS_OWN` if it cannot be chosen.
+        game: The game's name in the suite.
+        seed: The repetition's number in the suite.
+        keep_replay: Whether to keep its replay once it is finished.
         entry: Name of its entry; empty for a teacher.
         has_suites_teacher: Whether its teacher is that of the suite, not its entry's own.
-        needs: Directory of a trained teacher that must be there first; None where there is none.
-        export: Directory that its student is to become a teacher in; None for students.
+        needs: Directory of a trained teacher that must exist first; None for none.
+        export: Directory to export its student to as a teacher; None for students' runs.
     """
 
     name: str
@@ -78,7 +78,7 @@ class PlannedRun:
 
     @property
     def updates(self) -> int:
-        """Gradient steps of the whole run: what its length is measured by."""
+        """Gradient steps of the whole run, the measure of its length."""
         q_learning = self.config.method.q_learning
         learned_from = max(0, self.config.online_steps - q_learning.min_replay_size)
         offline = make_recipe(self.config.method).offline_updates
@@ -86,7 +86,7 @@ class PlannedRun:
 
     @property
     def is_finished(self) -> bool:
-        """Whether nothing is left to do; a teacher's run is for its export alone."""
+        """Whether nothing is left to do; a teacher's run only serves its export."""
         is_there = is_finished(self.folder) if self.export is None else self.export.is_dir()
         return is_there and (self.keep_replay or not (self.folder / REPLAY).exists())
 
@@ -96,9 +96,9 @@ class RunResult:
     """How a run ended in a worker.
 
     Attributes:
-        finished: Whether it is finished; False where it was stopped.
-        error: Why it failed; None where it did not.
-        died: Whether it is its worker that died; then the run can resume.
+        finished: Whether it is finished; False if it was stopped.
+        error: Why it failed; None if it did not.
+        died: Whether its worker died, so that the run can resume.
     """
 
     finished: bool
@@ -107,21 +107,21 @@ class RunResult:
 
 
 def plan_suite(suite: Suite, folder: BenchFolder) -> tuple[PlannedRun, ...]:
-    """Put every run of a suite together.
+    """Plan every run of a suite.
 
     Args:
-        suite: What is compared.
-        folder: Where its runs lie.
+        suite: The suite.
+        folder: Folder of its runs.
 
     Returns:
-        The runs of teachers to be trained, one per game or none; then the students', the first
-        seeds of everything first, so that a suite that is stopped early has something to compare.
+        The runs of teachers to train, one per game or none; then the students', ordered by seed, so
+        that a suite that is stopped early has comparable results.
 
     Raises:
-        UserError: a method, student, preset, environment, game or setting that there is not, or
-            settings that do not fit together; the message names the entry.
+        UserError: a method, student, preset, environment, game or setting does not exist, or
+            settings do not fit together; the message names the entry.
     """
-    # A user has read the suite that they run: it names teachers' code, too.
+    # Users have chosen the suite that they run, including the code of teachers that it names.
     plugins.allow(suite.environment, *suite.games, *_words(suite.settings))
     for entry in suite.entries.values():
         plugins.allow(entry.method, *_words(entry.settings))
@@ -138,15 +138,15 @@ def _words(settings: Mapping[str, object]) -> list[str]:
 
 
 def keep_suite(folder: BenchFolder, runs: Sequence[PlannedRun], text: str) -> None:
-    """Check that a folder is a suite's, and keep the suite as it is now in it.
+    """Check that a folder belongs to a suite, and store the suite's file in it.
 
     Args:
-        folder: Where; one process at a time.
-        runs: The suite's.
+        folder: The folder; one process at a time.
+        runs: The suite's runs.
         text: The suite's file.
 
     Raises:
-        UserError: the folder holds runs that the suite as it is now would not make; or it cannot be
+        UserError: the folder has runs that the present suite would not make, or it cannot be
             written.
     """
     if folder.suite.exists():
@@ -164,7 +164,7 @@ def keep_suite(folder: BenchFolder, runs: Sequence[PlannedRun], text: str) -> No
 
 
 def run_seed(*names: object) -> int:
-    """Seed of a run: follows from its names, below 2**30."""
+    """Seed of a run, derived from its names, below 2**30."""
     digest = hashlib.sha256("/".join(map(str, names)).encode()).digest()
     return int.from_bytes(digest[:4], "big") % 2**30
 
@@ -177,7 +177,7 @@ def _teacher(suite: Suite, game: str, folder: BenchFolder) -> PlannedRun:
     }
     with user_errors(_ANY, prefix="[teacher]: "):
         config = _config(suite, entry, game, shared)
-        # It has no teacher itself: a score of 1 is then one more than the random policy's return.
+        # It has no teacher itself: a score of 1 then means a return one above the random policy's.
         no_teacher = TeacherChoice(
             checkpoint=None, mean_return=random_return(config.environment).mean + 1.0
         )
@@ -198,7 +198,7 @@ def _student(suite: Suite, entry: str, game: str, seed: int, folder: BenchFolder
     shared = {
         name: value
         for name, value in suite.settings.items()
-        # Return, data and labels of the suite's teacher are of no other.
+        # Return, data and labels of the suite's teacher do not apply to another.
         if own is None or not name.startswith(_TAUGHT)
     }
     with user_errors(_ANY, prefix=f"[entries.{entry}]: "):
@@ -242,7 +242,7 @@ def _config(
         raise UserError('no student is named; write student = "..."')
     environment = dataclasses.replace(config.environment, name=suite.environment, game=game)
     config, settings = (
-        # A suite's runs share the cores, a process each.
+        # A suite's runs share the cores, with one process each.
         dataclasses.replace(config, environment=environment, one_process=True),
         {**shared, **entry.settings},
     )
@@ -257,7 +257,7 @@ def _config(
         config,
         preset=entry.preset,
         student=student,
-        # What [settings] set of the network is for all entries, and fine-tuning ignores it.
+        # Network settings in [settings] are for all entries; fine-tuning ignores them.
         network_settings=[name for name in entry.settings if name.startswith("network.")],
     )
     return config
@@ -265,4 +265,6 @@ def _config(
 
 def _check_known(what: str, name: str, known: Collection[str]) -> None:
     if name not in known:
-        raise UserError(f"{name!r} is not a {what}; near it: {nearest_names(name, known) or 'none'}")
+        raise UserError(
+            f"{name!r} is not a {what}; near it: {nearest_names(name, known) or 'none'}"
+        )

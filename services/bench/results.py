@@ -1,4 +1,4 @@
-"""Raw scores of a suite, in tables that others can aggregate.
+"""Raw scores of a suite, in tables for further analysis.
 
     results/evaluations.csv       a row per evaluation of a student
     results/references.csv        a row per game: the random policy and the teacher
@@ -31,10 +31,10 @@ EVALUATIONS, REFERENCES, EPISODES = "evaluations.csv", "references.csv", "judged
 SESSIONS = "sessions.csv"
 
 TEACHER = "teacher"
-"""Stands for an entry in the rows of the teacher's episodes; no entry has this name."""
+"""Entry name of the teacher's episodes; no real entry has this name."""
 
 MAX_FILE_BYTES = 256 * 2**20
-"""Larger tables are refused; one of 10,000 runs has some tens of megabytes."""
+"""Larger tables are refused; 10,000 runs take some tens of megabytes."""
 
 _CONSTANTS = {"": None, "True": True, "False": False}
 
@@ -82,12 +82,12 @@ class EvaluationRow:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ReferenceRow:
-    """What a game's scores are measured by: 0 is the random policy, 1 the teacher.
+    """The scale of a game's scores: 0 is the random policy, 1 the teacher.
 
     Attributes:
         game: What was played.
         random_return: Mean return of the uniformly random policy.
-        random_source: Where that number comes from.
+        random_source: Origin of that number.
         teacher: Name of the teacher.
         teacher_return: Its mean return.
         teacher_low: Lower end of the 95% interval of that mean; None where it is unknown.
@@ -96,8 +96,8 @@ class ReferenceRow:
         teacher_epsilon: Exploration rate while they were played; None where it is unknown.
         teacher_sticky_actions: Probability that the environment repeated the last action; likewise.
         teacher_max_episode_steps: Decisions after which an episode was cut off; likewise.
-        teacher_source: Where the score comes from.
-        teacher_frames: Environment frames that it learned from; None where it is unknown.
+        teacher_source: Origin of the score.
+        teacher_frames: Environment frames that it was trained on; None where unknown.
         teacher_updates: Its gradient steps; likewise.
     """
 
@@ -119,12 +119,11 @@ class ReferenceRow:
 
 @dataclasses.dataclass(frozen=True)
 class EpisodeRow:
-    """What one episode is judged by.
+    """A metric of one episode.
 
     Attributes:
-        entry: Name of the suite's entry; `TEACHER` for the teacher, of whom there are rows only
-            where all evaluations of the game are alike and have fixed seeds, so that its episodes
-            are the students'.
+        entry: Name of the suite's entry; `TEACHER` for the teacher, which has rows only if all
+            evaluations of the game play the same episodes, with fixed seeds and one protocol.
         game: What was played.
         seed: Number of the repetition.
         metric: Name of a metric of the environment, or "return".
@@ -176,7 +175,7 @@ class Results:
 
 
 def write_results(folder: Path, results: Results) -> None:
-    """Write the tables into a folder, which is made; each whole or not at all."""
+    """Write the tables into a folder, created if missing; each atomically."""
     write_rows(folder / EVALUATIONS, EvaluationRow, results.evaluations)
     write_rows(folder / REFERENCES, ReferenceRow, results.references)
     _write_if_any(folder / EPISODES, EpisodeRow, results.episodes)
@@ -209,16 +208,16 @@ def _read_if_there(path: Path, kind: type[RowT]) -> tuple[RowT, ...]:
 
 
 def write_rows(path: Path, kind: type[RowT], rows: Iterable[RowT]) -> None:
-    """Write a table, whole or not at all.
+    """Write a table atomically.
 
     Args:
-        path: The file; its folder is made.
+        path: The file; its folder is created.
         kind: Class of the rows: its fields are the columns.
         rows: In the order of the file.
     """
     names = [*get_type_hints(kind)]
     text = io.StringIO()
-    # csv writes None as an empty cell, and a float as the shortest text that is read back equal.
+    # csv writes None as an empty cell, and a float as the shortest exact text.
     writer = csv.writer(text, lineterminator="\n")
     writer.writerows([names, *([getattr(row, name) for name in names] for row in rows)])
     make_folders(path.parent)
@@ -233,7 +232,7 @@ def read_rows(path: Path, kind: type[RowT]) -> tuple[RowT, ...]:
         kind: Class of the rows; fields are text, whole or finite numbers, truths, or None.
 
     Raises:
-        UserError: it is not there or too large, its columns are others, or a cell is no such value.
+        UserError: it is missing or too large, its columns differ, or a cell has an invalid value.
     """
     types = get_type_hints(kind)
     with user_errors((ValueError, csv.Error), prefix=f"{path} cannot be read; restore it: "):
@@ -253,7 +252,7 @@ def read_rows(path: Path, kind: type[RowT]) -> tuple[RowT, ...]:
 
 
 def _value(cell: str) -> object:
-    """The number, truth or None of a cell; other text stays, and is refused for its column."""
+    """The number, boolean or None of a cell; other text stays, and its column refuses it."""
     if cell in _CONSTANTS:
         return _CONSTANTS[cell]
     try:

@@ -1,7 +1,8 @@
-"""One session of a suite: check every run, execute what is not finished, write the results.
+"""One session of a suite: checks every run, executes unfinished ones, writes the results.
 
-Teachers come first; a student's run waits for its teacher alone. A run that fails is named at the
-end and stops no other. A worker that dies costs its run the time since the run's last checkpoint.
+Teachers come first; a student's run only waits for its teacher. A failed run does not stop the
+others and is reported at the end. If a worker dies, its run loses the time since its last
+checkpoint.
 """
 
 from __future__ import annotations
@@ -34,18 +35,18 @@ from services.shared.errors import UserError, user_errors
 from services.shared.locks import locked
 
 MAX_DEATHS = 3
-"""A run whose worker died so often has failed."""
+"""A run fails after this many deaths of its worker."""
 
 _POLL_SECONDS = 1.0
 
 
 class Schedule:
-    """Has workers execute runs until none is left or it is stopped.
+    """Executes runs with workers until none is left or it is stopped.
 
     Args:
-        runs: What is to be done, in this order.
-        execute: Executes a run to its end, as `Workers.execute`; called from several threads.
-        display: Shows what happens.
+        runs: The runs, in order.
+        execute: Executes a run to its end, like `Workers.execute`; called from several threads.
+        display: Shows the progress.
 
     Attributes:
         failures: Name of a run -> why it failed.
@@ -66,11 +67,11 @@ class Schedule:
         self._deaths: collections.Counter[str] = collections.Counter()
 
     def run(self, jobs: int, stop: threading.Event) -> None:
-        """Work until every run is finished or has failed, or `stop` is set.
+        """Run until every run is finished or has failed, or `stop` is set.
 
         Args:
             jobs: Runs at a time.
-            stop: Has no other run start; `execute` must heed it, too. It is set by an error.
+            stop: Prevents further starts; `execute` must check it, too. An error sets it.
         """
         with futures.ThreadPoolExecutor(jobs) as pool:
             try:
@@ -87,7 +88,7 @@ class Schedule:
         self._progress[run.name] = progress
 
     def _next(self) -> PlannedRun | None:
-        """The first run whose teacher is there; runs whose teacher will not come have failed."""
+        """The first run whose teacher exists; fails runs whose teacher has failed."""
         exports = {run.export for run in (*self._waiting, *self._running.values())}
         for run in tuple(self._waiting):
             if run.needs is None or run.needs.is_dir():
@@ -126,8 +127,8 @@ class SessionResult:
 
     Attributes:
         failures: Name of a run -> why it failed.
-        finished: Runs that are finished, of those that were asked for.
-        asked: Runs that were asked for.
+        finished: Finished runs among the requested ones.
+        asked: Requested runs.
     """
 
     failures: dict[str, str]
@@ -142,14 +143,14 @@ def run_suite(
 
     Args:
         path: The suite's file.
-        out: Its folder; made if absent, resumed if it is this suite's.
+        out: Its folder; created if missing, resumed if it belongs to this suite.
         stop: Ends the session early; each run saves a checkpoint first.
         jobs: Runs at a time; None for as many as there are cores.
-        only: Shell pattern of the names of runs, ENTRY/GAME/seedK; teachers come along.
+        only: Shell pattern of run names, ENTRY/GAME/seedK; includes their teachers.
 
     Raises:
-        UserError: the suite is not in order, the folder is another's or in use, or nothing has
-            such a name.
+        UserError: the suite is invalid, the folder belongs to another suite or is in use, or no run
+            matches.
     """
     if jobs is not None and jobs < 1:
         raise UserError(f"--jobs is {jobs}; use 1 or more")
@@ -163,7 +164,7 @@ def run_suite(
         _check_all(runs)
         failures = _execute(runs, folder, jobs or len(os.sched_getaffinity(0)), stop)
         try:
-            # Of the whole suite, also where a part of it was asked for.
+            # Results of the whole suite, even if only a part was requested.
             write_results(folder.results, collect(plan))
         except (UserError, OSError) as error:
             failures["results"] = str(error)
@@ -172,8 +173,8 @@ def run_suite(
 
 
 def _chosen(plan: Sequence[PlannedRun], only: str) -> list[PlannedRun]:
-    """The students' runs with such a name, after their teachers'."""
-    # "qdagger" means all of it, as a folder's name would.
+    """The matching students' runs, after their teachers'."""
+    # "qdagger" means everything below, like a folder's name.
     patterns = (only, f"{only.rstrip('/')}/*")
     students = [
         run
@@ -190,13 +191,13 @@ def _chosen(plan: Sequence[PlannedRun], only: str) -> list[PlannedRun]:
 
 
 def _check_all(runs: list[PlannedRun]) -> None:
-    """Resolve every run before the first starts, without its teacher where that is to be trained.
+    """Resolve every run before the first starts, without teachers still to be trained.
 
     Raises:
-        UserError: one does not fit together; the message names it.
+        UserError: the settings of a run do not fit together; the message names it.
     """
     cards: dict[str, TeacherCard] = {}
-    # Runs that differ in their seeds fit together alike.
+    # Runs that only differ in their seeds need one check.
     unfinished = {(run.entry, run.game): run for run in runs if not run.is_finished}
     for run in unfinished.values():
         with user_errors((UserError, ValueError), prefix=f"{run.name}: "):
@@ -231,7 +232,7 @@ def _untrained_card(experiment: Experiment) -> TeacherCard:
 def _execute(
     runs: list[PlannedRun], folder: BenchFolder, jobs: int, stop: threading.Event
 ) -> dict[str, str]:
-    """Execute what is not finished; returns which runs failed, and why."""
+    """Execute unfinished runs; returns which failed, and why."""
     tidy_compiled_functions()
     unfinished = [run for run in runs if not run.is_finished]
     jobs = min(jobs, max(1, len(unfinished)))

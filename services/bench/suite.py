@@ -1,8 +1,8 @@
-"""A suite: which methods are compared, on which games, with which seeds and which teacher.
+"""A suite file: the methods to compare, the games, the seeds and the teacher.
 
     name = "minatar"
     environment = "minatar"
-    games = ["asterix", "breakout"]     # [] where the environment is one game
+    games = ["asterix", "breakout"]     # [] for an environment with one game
     seeds = [0, 1, 2]
 
     [teacher]                           # either checkpoint = "pong_dqn" ("{game}" is replaced),
@@ -61,12 +61,12 @@ _OWNED = {
 """Settings that the suite itself fills in."""
 
 _SCALE = ("environment.random_return", "teacher.mean_return")
-"""Settings that 0 and 1 of a game's scores come from: one number each, of one game."""
+"""Settings that define 0 and 1 of a game's scores, one number each for one game."""
 
 _NO_RUNS_OWN = _OWNED | dict.fromkeys(
     _SCALE, "all runs of a game are measured by it: give it in [settings]"
 )
-"""What an entry and a teacher may not set, and why."""
+"""Settings that entries and teachers must not have, and why."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,11 +74,11 @@ class SuiteTeacher:
     """The teacher of each game: one that exists, or one that the suite trains first.
 
     Attributes:
-        checkpoint: Name or path, with "{game}" where the game stands; None has one trained.
-        method: How it is trained, by name.
-        student: What is trained, by name.
-        seed: Of its run.
-        settings: Dotted names of settings of its run.
+        checkpoint: Name or path, with "{game}" for the game; None trains one.
+        method: Method that trains it.
+        student: Student that is trained.
+        seed: Seed of its run.
+        settings: Settings of its run, by dotted name.
     """
 
     checkpoint: str | None = may_be_missing(None)
@@ -88,7 +88,7 @@ class SuiteTeacher:
     settings: Mapping[str, object] = may_be_missing({})
 
     def __post_init__(self) -> None:
-        """Refuse what is neither or both."""
+        """Refuse a teacher that is neither or both."""
         if self.checkpoint is None and not (self.method and self.student):
             raise ValueError("give a checkpoint, or method and student of one to be trained")
         of_training = (self.method, self.student, self.seed, self.settings)
@@ -100,18 +100,17 @@ class SuiteTeacher:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One of the things compared: a method with a student and settings.
+    """An entry of the comparison: a method with a student and settings.
 
     Attributes:
         method: Name of the method.
         student: Name of the student; None takes the preset's, or in fine-tuning the teacher's.
         preset: Name of the method's preset to start from; None starts from its defaults.
-        label: What tables and figures call it; None has them take its name.
-        teacher: Name or path of its teacher, with "{game}" where the game stands; None for the
-            suite's. Scores are measured by that of the suite all the same.
-        settings: Dotted names of settings, over those of the suite.
-        sweep: Dotted names of settings -> the list of their values; `services.bench.sweeps` says
-            what becomes of it.
+        label: Label in tables and figures; None for its name.
+        teacher: Name or path of its teacher, with "{game}" for the game; None for the suite's. The
+            suite's teacher still defines the scores.
+        settings: Settings by dotted name, which override the suite's.
+        sweep: Dotted names of settings -> lists of values, expanded by `services.bench.sweeps`.
     """
 
     method: str
@@ -136,17 +135,17 @@ class Suite:
 
     Attributes:
         name: Short name.
-        title: Heading of its report; its name where there is none.
+        title: Heading of its report; by default its name.
         notes: A paragraph for the report; may be empty.
         environment: Name of the environment.
-        games: Its games; the environment's own name where it is one game.
+        games: Its games; the environment's name if it has only one.
         seeds: Numbers of the repetitions.
-        teacher: Of each game.
-        settings: Dotted names of settings of every student's run.
-        entries: Name -> what is compared, in the order of the file; in the place of one with a
-            sweep those of its points.
-        keep_replay: Whether finished runs keep their replay, which fills disks.
-        sweeps: What entries with a sweep became, in the order of the file.
+        teacher: The teacher of each game.
+        settings: Settings of every student's run, by dotted name.
+        entries: Name -> entry, in the order of the file; an entry with a sweep is replaced by its
+            points.
+        keep_replay: Whether finished runs keep their replay, which takes much disk space.
+        sweeps: The sweeps, in the order of the file.
     """
 
     name: str
@@ -174,7 +173,7 @@ class Suite:
             games=self.games or (self.environment,),
             settings=_flat(self.settings, refused),
         )
-        # They become folders.
+        # Names become folders.
         folders = [folder_name(game) for game in self.games]
         for name in (*folders, *self.entries):
             check_name(name)
@@ -199,7 +198,7 @@ class Suite:
             raise ValueError(f"entries x games x seeds are {runs:,} runs; give 1 to {MAX_RUNS:,}")
 
     def label_of(self, entry: str) -> str:
-        """What tables and figures call an entry."""
+        """Label of an entry in tables and figures."""
         label = self.entries[entry].label
         return entry if label is None else label
 
@@ -214,8 +213,8 @@ def read_suite(path: Path) -> tuple[Suite, str]:
         The suite, and the text it was read from.
 
     Raises:
-        UserError: it cannot be read, is not TOML, or something in it is missing, unknown, of
-            another type or out of range; the message names it.
+        UserError: it cannot be read or is not TOML, or a field is missing, unknown, of another type
+            or out of range; the message names it.
     """
     with user_errors():
         content = read_bounded(path, MAX_FILE_BYTES, what="a suite")
@@ -237,7 +236,7 @@ def parse_suite(text: str) -> Suite:
 
 
 def _expanded(entries: Mapping[str, Entry]) -> tuple[dict[str, Entry], tuple[Sweep, ...]]:
-    """The entries, in the place of one with a sweep those of its points; and these sweeps."""
+    """The entries, with those of a sweep replaced by its points; and the sweeps."""
     expanded: dict[str, Entry] = {}
     sweeps = []
     for name, entry in entries.items():
@@ -265,7 +264,7 @@ def _expanded(entries: Mapping[str, Entry]) -> tuple[dict[str, Entry], tuple[Swe
 
 
 def _set(one: object, **values: object) -> None:
-    """Complete a frozen dataclass while it is made."""
+    """Set fields of a frozen dataclass during its creation."""
     for name, value in values.items():
         object.__setattr__(one, name, value)
 
@@ -273,7 +272,7 @@ def _set(one: object, **values: object) -> None:
 def _flat(
     settings: Mapping[str, object], refused: Mapping[str, str], prefix: str = ""
 ) -> dict[str, object]:
-    """Settings by dotted names; tables in tables mean the same as dots in names."""
+    """Settings by dotted name; nested tables mean the same as dots."""
     flat: dict[str, object] = {}
     for key, value in settings.items():
         name = f"{prefix}{key}"

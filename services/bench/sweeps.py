@@ -1,4 +1,4 @@
-"""Sweeps: one entry of a suite over values of settings, each point of the grid an entry of its own.
+"""Sweeps: expand an entry of a suite over a grid of settings, one entry per point.
 
     [entries.qdagger]
     method = "qdagger"
@@ -6,7 +6,7 @@
     sweep = { "method.distillation.temperature" = [0.02, 0.1, 0.5] }
 
 makes qdagger-temperature-0.02, qdagger-temperature-0.1 and qdagger-temperature-0.5. Several
-settings are a grid: every value of one with every value of the others.
+settings form a grid: every value of one with every value of the others.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from collections.abc import Mapping, Sequence
 from rrl_agents.environments.game_names import folder_name
 
 MAX_POINTS = 1_000
-"""Of one sweep."""
+"""Most points of one sweep."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """What an entry with a sweep became.
+    """An expanded sweep.
 
     Attributes:
         entry: Its name in the file.
-        label: What tables and figures call it.
+        label: Label in tables and figures.
         settings: Dotted names of the settings, in the order of the file.
-        points: Name of each entry that it became -> the values of the settings.
+        points: Name of each resulting entry -> the values of the settings.
     """
 
     entry: str
@@ -40,14 +40,14 @@ class Sweep:
 
 
 def grid(sweep: Mapping[str, object]) -> list[tuple[object, ...]]:
-    """Every combination of values, the last setting's changing fastest.
+    """Every combination of values; the last setting changes fastest.
 
     Args:
         sweep: Dotted name -> list of values.
 
     Raises:
-        ValueError: what stands there is no list, is empty, or has a value twice; or these are too
-            many points.
+        ValueError: a value is not a list, is empty, or has duplicates; or there are too many
+            points.
     """
     for setting, values in sweep.items():
         if not isinstance(values, list) or not values:
@@ -62,7 +62,7 @@ def grid(sweep: Mapping[str, object]) -> list[tuple[object, ...]]:
 
 
 def point_name(entry: str, settings: Sequence[str], values: Sequence[object]) -> str:
-    """Name of the entry of one point; it becomes a folder."""
+    """Name of a point's entry; it becomes a folder."""
     pairs = zip(settings, values, strict=True)
     return "-".join(
         (entry, *(f"{last_part(name)}-{folder_name(in_words(value))}" for name, value in pairs))
@@ -70,7 +70,7 @@ def point_name(entry: str, settings: Sequence[str], values: Sequence[object]) ->
 
 
 def point_label(label: str, settings: Sequence[str], values: Sequence[object]) -> str:
-    """What tables and figures call the entry of one point."""
+    """Label of a point's entry in tables and figures."""
     return ", ".join((label, *point_words(settings, values)))
 
 
@@ -81,17 +81,17 @@ def point_words(settings: Sequence[str], values: Sequence[object]) -> list[str]:
 
 
 def last_part(setting: str) -> str:
-    """A setting's own name: "temperature" of "method.distillation.temperature"."""
+    """The last part of a setting's name: "temperature" of "method.distillation.temperature"."""
     return setting.rpartition(".")[2]
 
 
 def in_words(value: object) -> str:
-    """A value in words that differ wherever values do."""
+    """A value in words; different values have different words."""
     if isinstance(value, list):
         return "x".join(map(in_words, value))
     return str(value)
 
 
 def is_number(value: object) -> bool:
-    """Whether a value has a place on an axis of numbers; true and false have none."""
+    """Whether a value is a number, which booleans are not."""
     return type(value) in (int, float) and math.isfinite(float(str(value)))

@@ -1,4 +1,4 @@
-"""A worker: a process that executes one run, from its config to its end; a teacher's to its export.
+"""A worker process: executes one run to its end, and exports a teacher's.
 
 Arguments: the number of the file descriptor that it speaks with the bench over (`workers`), and the
 bench's own command line, which is what the run notes as the command that made it.
@@ -43,7 +43,7 @@ def main() -> None:
     threading.Thread(target=_await_stop, args=(connection, stop), daemon=True).start()
 
     def report(message: Progress | RunResult) -> None:
-        # Without the bench this worker is stopped, too.
+        # The worker also stops if the bench is gone.
         with contextlib.suppress(OSError):
             connection.send(message)
 
@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def _await_stop(connection: Connection, stop: threading.Event) -> None:
-    """The one message that may come, or the end of the bench."""
+    """Wait for the only message, or the end of the bench."""
     with contextlib.suppress(EOFError, OSError):
         connection.recv()
     stop.set()
@@ -61,15 +61,15 @@ def _execute(run: PlannedRun, stop: threading.Event, report: Report) -> RunResul
     """Start or resume a run until it is finished, has failed, or `stop` is set."""
     setup_logging(run.name)
     keep_compiled_functions()
-    # Ctrl-C does not reach a worker. With Python's own handler of it, asyncio formats the arrays of
-    # each checkpoint for an error message that it drops: 0.1 s of CPU.
+    # Ctrl-C does not reach a worker. With Python's handler for it, asyncio would format the arrays
+    # of each checkpoint for an error message that it drops: 0.1 s of CPU.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _LOGGER.info("starts in %s", run.folder)
     try:
         finished = is_finished(run.folder) or _train(run, stop, report)
         if finished:
             _finish(run)
-    # One run's failure must not end the others: it is named at the end.
+    # One failed run must not end the others; it is reported at the end.
     except Exception as error:
         _LOGGER.exception("failed")
         kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
@@ -79,13 +79,13 @@ def _execute(run: PlannedRun, stop: threading.Event, report: Report) -> RunResul
 
 
 def _finish(run: PlannedRun) -> None:
-    """Export a finished teacher, and drop the replay; nothing where it has been done.
+    """Export a finished teacher, and delete the replay; does nothing if that is done.
 
     Raises:
         UserError: its student cannot be exported, or is not a teacher.
     """
     if run.export is not None and not run.export.is_dir():
-        # Students' runs do without ONNX Runtime, which these bring along.
+        # These import ONNX Runtime, which students' runs do not need.
         from services.launcher.trained_student import read_student
         from services.library.export import export_teacher
 
@@ -95,7 +95,7 @@ def _finish(run: PlannedRun) -> None:
         assert score is not None and chance is not None, "a finished run has been scored"
         with user_errors():
             check_scale(chance, score.mean_return)
-        # An export is whole or not there: what a kill left behind has another name.
+        # An export is atomic: leftovers of a crash have another name.
         export_teacher(run.export, teacher)
     if not run.keep_replay:
         drop_replay(run.folder)

@@ -1,10 +1,11 @@
-"""The worker processes of a session, one for each run, from the side of the bench.
+"""The bench's side of its worker processes, one for each run.
 
     bench ── PlannedRun, and STOP if need be ──▶ worker
           ◀─ Progress ..., RunResult ──
 
-A worker computes on one thread: several share the cores. STOP, or the end of the bench, has it save
-a checkpoint of its run and end. Ctrl-C does not reach it: the bench stops its workers itself.
+A worker computes on one thread, as several share the cores. On STOP, or the end of the bench, it
+saves a checkpoint of its run and ends. Ctrl-C does not reach it: the bench stops its workers
+itself.
 """
 
 from __future__ import annotations
@@ -26,17 +27,17 @@ from services.bench.folder import BenchFolder
 from services.bench.plan import PlannedRun, RunResult
 
 Report = Callable[[PlannedRun, Progress], None]
-"""Takes how far a run is."""
+"""Receives the progress of a run."""
 
 STOP = "stop"
-"""Has a worker save a checkpoint and end."""
+"""Makes a worker save a checkpoint and end."""
 
 CHECKPOINT_SECONDS = 120.0
 """How long stopped workers may take to save their checkpoints before they are killed."""
 
 STALL_SECONDS = 7200.0
-"""A run without progress for so long hangs: its worker is killed, and the run resumes from its
-checkpoint. The longest evaluation must fit."""
+"""A run without progress for this long counts as stalled: its worker is killed, and the run resumes
+from its checkpoint. The longest evaluation must fit."""
 
 _END_SECONDS = 10.0
 """How long a worker without a run may take to end before it is killed."""
@@ -51,18 +52,18 @@ _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 def process_environment(given: Mapping[str, str], workers: int, *, has_gpu: bool) -> dict[str, str]:
     """Environment variables of a worker.
 
-    JAX computes on the GPU where there is one, else on the CPU; JAX_PLATFORMS says otherwise.
+    JAX computes on the GPU if there is one, else on the CPU, unless JAX_PLATFORMS is set.
 
     Args:
-        given: Those of the bench.
-        workers: How many there are at a time: a GPU's memory is divided among them.
+        given: The bench's environment variables.
+        workers: Workers at a time, which share a GPU's memory.
         has_gpu: Whether this machine has an NVIDIA GPU.
     """
     flags = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
     variables = {
         **given,
         **dict.fromkeys(_ONE_THREAD, "1"),
-        # And -P: a worker imports what the bench does, nothing of the working folder.
+        # And -P: a worker must not import from the working folder.
         "PYTHONPATH": os.pathsep.join(sys.path),
         "XLA_FLAGS": f"{given.get('XLA_FLAGS', '')} {flags}".strip(),
     }
@@ -74,12 +75,12 @@ def process_environment(given: Mapping[str, str], workers: int, *, has_gpu: bool
 
 
 class Workers:
-    """Starts a worker process for each run, and hears from it until it has ended.
+    """Starts a worker process for each run, and listens to it until it ends.
 
     Args:
         folder: The suite's folder.
         count: Workers at a time, at least 1.
-        stop: Has all save a checkpoint and end.
+        stop: Makes all workers save a checkpoint and end.
     """
 
     def __init__(self, folder: BenchFolder, count: int, stop: threading.Event) -> None:
@@ -88,11 +89,11 @@ class Workers:
         self._environment = process_environment(os.environ, count, has_gpu=_GPU.exists())
 
     def execute(self, run: PlannedRun, report: Report) -> RunResult:
-        """Have a worker execute a run; returns when it has ended, in whatever way.
+        """Execute a run in a worker; returns when it has ended, for any reason.
 
         Args:
-            run: What is to be done.
-            report: Takes the run's progress, about once a second.
+            run: The run.
+            report: Receives the run's progress, about once a second.
         """
         process, connection = self._start(run)
         with connection:
@@ -117,7 +118,7 @@ class Workers:
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,
             )
-        # Of a dead worker the other end of the pipe is closed, which is found when it is read.
+        # Reading detects a dead worker, because its end of the pipe is closed.
         with contextlib.suppress(OSError):
             ours.send(run)
         return process, ours
@@ -128,7 +129,7 @@ class Workers:
         connection: Connection,
         report: Callable[[Progress], None],
     ) -> RunResult | None:
-        """The result; None where the worker has died before."""
+        """The result; None if the worker died first."""
         deadline, is_stopping = time.monotonic() + STALL_SECONDS, False
         progress: Progress | None = None
         while True:

@@ -31,14 +31,14 @@ class ShardAddress:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ArithmeticConfig:
-    """What updates compute in, and on how many devices.
+    """Precision and devices of the updates.
 
     Attributes:
-        dtype: Of the student's layers while it learns: "float32", or "bfloat16", which GPUs compute
-            several times as fast. Parameters, optimiser, the last layer, targets and losses are
-            float32 either way, and so are acting, evaluation and export.
-        devices: Devices that share the rows of each batch; all of them hold all parameters. Results
-            are those of one device, to rounding.
+        dtype: Type that the student's layers compute in while it learns: "float32", or "bfloat16",
+            which is several times as fast on GPUs. Parameters, optimiser, the last layer, targets
+            and losses are float32 either way, as are acting, evaluation and export.
+        devices: Number of devices that share the rows of each batch; each holds all parameters.
+            Results equal those of one device, up to rounding.
     """
 
     dtype: ComputeType = "float32"
@@ -50,10 +50,10 @@ class ArithmeticConfig:
 
 
 def check_divisible(arithmetic: ArithmeticConfig, batch_size: int) -> None:
-    """Refuse devices that cannot have as many rows of a batch each.
+    """Refuse a number of devices that does not divide the batch.
 
     Raises:
-        ValueError: with what to do.
+        ValueError: it does not divide the batch.
     """
     if batch_size % arithmetic.devices:
         raise ValueError(
@@ -70,8 +70,8 @@ class LearnerConfig:
         run: Run directory; holds checkpoints and metrics.
         method: Decides losses, data and schedules.
         network: The student's architecture.
-        student: How it learns beside its architecture.
-        arithmetic: What updates compute in, and on how many devices.
+        student: How the student learns.
+        arithmetic: Precision and devices of the updates.
         spec: Shapes of the environment.
         episode_steps: Steps of a whole episode, where steps are costly and play is counted in
             episodes; else None.

@@ -122,7 +122,9 @@ def test_a_last_layer_is_of_dopamines_defaults_or_of_what_the_user_says(
 def test_a_last_layer_that_leaves_doubt_asks_for_agent_and_actions(
     outputs: int, hints: dict[str, Any]
 ) -> None:
-    asked = f"{outputs} outputs, .* ambiguous.* AGENT is one of dqn, c51, .*, N its number of actions$"
+    asked = (
+        f"{outputs} outputs, .* ambiguous.* AGENT is one of dqn, c51, .*, N its number of actions$"
+    )
     with pytest.raises(LeftOpen, match=asked) as caught:
         read((FLAT, 5), (5, outputs), **hints)
     assert caught.value.hints == {"agent": "AGENT", "num_actions": "N"}
