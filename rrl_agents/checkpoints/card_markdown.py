@@ -38,7 +38,7 @@ def card_markdown(card: TeacherCard) -> str:
         "Frames are the emulator's. Time is the wall-clock time of the run, whose processes all "
         "share the hardware named; a line's is the sum over its agents, whatever they ran on.",
         "## How it was made",
-        code_block(card.command) if card.command else "The command is not known.",
+        code_block(card.command) if card.command else "The command is unknown.",
         f"Code version: {escaped(card.code_version) or _UNKNOWN}",
         "## Parents",
         _parents(card),
