@@ -69,15 +69,17 @@ class Reader:
         if name in self._services:
             self._stop(name)
         line = shortened(command, self._ports)
-        printed = self._folder / f"printed by {len(self._services)}"
+        printed = self._folder / f"printed by {name}"
         with printed.open("wb") as output:
             process = self._start(line, output)
         self._services[name] = (command, process, printed)
 
+        # Roles other than the teacher wait for their peers, and say nothing while they do.
+        says = {"teacher serve": "ready at", "status RUN": "RUN"}.get(name, "")
+
         def works() -> bool:
             assert process.poll() in (None, 0), f"{command}\n{line}\n{_end(printed)}"
-            text = printed.read_text()
-            return "ready at" in text if name == "teacher serve" else bool(text)
+            return says in printed.read_text()
 
         wait_until(works, f"{command} works")
 
