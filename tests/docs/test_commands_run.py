@@ -98,13 +98,14 @@ class Reader:
 
     def _stop(self, name: str) -> None:
         command, process, printed = self._services.pop(name)
-        if process.poll() is None:
+        # Learner and actors end by themselves, with the run.
+        if process.poll() is None and not name.startswith(("learner ", "actor ")):
             os.killpg(process.pid, signal.SIGINT)
         assert process.wait(PATIENCE_SECONDS) in ENDED, f"{command}\n{_end(printed)}"
 
     def leave(self) -> None:
-        """Stop all services by Ctrl-C."""
-        for name in list(self._services):
+        """Stop all services: by Ctrl-C, those of a run after the run."""
+        for name in reversed(list(self._services)):
             self._stop(name)
 
     def kill(self) -> None:
