@@ -23,7 +23,7 @@ from rrl_agents.networks.outputs import (
 )
 
 
-def read_out(
+def q_head(
     x: jax.Array,
     config: NetworkConfig,
     num_actions: int,

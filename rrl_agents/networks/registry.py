@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from rrl_agents.networks.config import MAX_UNITS, ComputeType, NetworkConfig
-from rrl_agents.networks.heads import read_out
+from rrl_agents.networks.heads import q_head
 from rrl_agents.networks.noisy import NOISE
 from rrl_agents.networks.outputs import Outputs
 from rrl_agents.networks.size import check_size
@@ -53,11 +53,11 @@ class QNetwork(nn.Module):
 
     @nn.compact
     def outputs(self, observation: jax.Array, quantile_levels: jax.Array | None = None) -> Outputs:
-        """Compute all outputs of the head; arguments as for a call, levels as in `read_out`."""
+        """Compute all outputs of the head; arguments as for a call, levels as in `q_head`."""
         torso = pkgutil.resolve_name(NETWORKS[self.config.name].function)
         features = torso(observation, self.config, self.dtype)
         features = features.reshape((features.shape[0], -1))
-        return read_out(features, self.config, self.num_actions, quantile_levels, self.dtype)
+        return q_head(features, self.config, self.num_actions, quantile_levels, self.dtype)
 
 
 def make_network(

@@ -36,5 +36,5 @@ def fine_tuning(config: FineTuningConfig) -> Recipe:
         terms=(temporal_difference(),),
         learning_rate=constant(config.learning_rate),
         initial_weights="teacher",
-        reloads_data=True,
+        warm_starts_replay=True,
     )

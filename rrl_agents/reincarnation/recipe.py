@@ -41,8 +41,8 @@ class Recipe:
         guide: When the teacher acts instead of the student; None for never.
         initial_weights: Source of the student's initial parameters: random, or the teacher's, whose
             architecture the student then has.
-        reloads_data: Whether the student's table starts with the teacher's recorded data, if there
-            is any, as if the student had played it.
+        warm_starts_replay: Whether the student's table starts with the teacher's recorded data, if
+            there is any, as if the student had played it.
         fresh_optimiser_online: Whether to reset the optimiser's moments when the online stage
             begins.
         epsilon_waits_for_replay: Whether the decay of epsilon starts after `min_replay_size`
@@ -59,7 +59,7 @@ class Recipe:
     weaning_weight: Callable[[Progress], float] = lambda progress: 0.0
     guide: Guide | None = None
     initial_weights: InitialWeights = "random"
-    reloads_data: bool = False
+    warm_starts_replay: bool = False
     fresh_optimiser_online: bool = False
     epsilon_waits_for_replay: bool = False
 

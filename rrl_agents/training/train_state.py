@@ -28,7 +28,7 @@ class TrainState(NamedTuple):
     learner_updates: jax.Array
 
 
-def descent_direction(config: OptimiserConfig) -> optax.GradientTransformation:
+def make_optimiser(config: OptimiserConfig) -> optax.GradientTransformation:
     """The step for learning rate -1: the update subtracts learning rate times its output."""
     if config.name == "adam":
         return optax.scale_by_adam(b1=config.beta1, b2=config.beta2, eps=config.epsilon)
@@ -46,7 +46,7 @@ def initial_train_state(params: Params, optimiser: OptimiserConfig) -> TrainStat
     return TrainState(
         params=_copy(params),
         target_params=_copy(params),
-        opt_state=descent_direction(optimiser).init(params),
+        opt_state=make_optimiser(optimiser).init(params),
         learner_updates=jnp.zeros((), dtype=jnp.int32),
     )
 
@@ -58,7 +58,7 @@ def sync_target(state: TrainState) -> TrainState:
 
 def fresh_optimiser(state: TrainState, optimiser: OptimiserConfig) -> TrainState:
     """State with a freshly initialised optimiser."""
-    return state._replace(opt_state=descent_direction(optimiser).init(state.params))
+    return state._replace(opt_state=make_optimiser(optimiser).init(state.params))
 
 
 def _copy(params: Params) -> Params:

@@ -24,7 +24,7 @@ from rrl_agents.training.objective import weighted_objective
 from rrl_agents.training.optimiser_config import OptimiserConfig
 from rrl_agents.training.td_learning import TdLearning, make_td_learning
 from rrl_agents.training.term import Term, TermInputs
-from rrl_agents.training.train_state import TrainState, descent_direction
+from rrl_agents.training.train_state import TrainState, make_optimiser
 from rrl_agents.types import Batch, Params
 
 
@@ -81,7 +81,7 @@ def make_update_step(
         update_step,
         td_learning=make_td_learning(network, student),
         terms=terms,
-        direction=descent_direction(optimiser),
+        direction=make_optimiser(optimiser),
         student=student,
     )
     return jax.jit(step, donate_argnames="state")

@@ -22,7 +22,6 @@ from rrl_agents.checkpoints.find_checkpoint import (
 from rrl_agents.checkpoints.teacher_card import CARD_FILE, read_card
 from rrl_agents.escaped_markdown import one_line
 from services.cli.terminal import print_rows, showing_progress
-from services.library.door import open_reference
 from services.library.fetch import public_agents
 from services.library.fetch.bucket import Bucket, parse_endpoint
 from services.library.fetch.download import Files, total_size
@@ -30,6 +29,7 @@ from services.library.fetch.fetching import Fetched, FetchRequest, fetch_agent, 
 from services.library.fetch.http import Http
 from services.library.fetch.progress import binary_size
 from services.library.places import CACHE_VARIABLE, cache_directory
+from services.library.teacher_references import open_reference
 from services.shared.errors import UserError
 
 

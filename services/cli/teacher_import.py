@@ -12,8 +12,8 @@ from rrl_agents.checkpoints.teacher_card import CARD_FILE, read_card
 from rrl_agents.durable_files import rename_whole
 from services.cli.teacher_inspect import show_card
 from services.library.catalogue import free_place
-from services.library.door import import_reference
 from services.library.places import imported_directory
+from services.library.teacher_references import import_reference
 from services.shared.errors import user_errors
 
 

@@ -16,7 +16,7 @@ from rrl_agents.escaped_markdown import one_line
 from rrl_agents.typed_json import encode
 from services.cli.terminal import make_console, print_json
 from services.library.catalogue import locate
-from services.library.door import open_reference
+from services.library.teacher_references import open_reference
 from services.recorded_data.dataset import open_data
 from services.shared.errors import user_errors
 from services.teacher.policies.loading import count_parameters, load_card

@@ -13,8 +13,8 @@ from tyro.conf import Positional
 
 from rrl_agents.checkpoints.teacher_card import CARD_FILE, POLICY_FILES, read_card
 from services.library.catalogue import check_name
-from services.library.door import open_reference
 from services.library.hub import parse_hub, push_files
+from services.library.teacher_references import open_reference
 from services.shared.errors import UserError, user_errors
 from services.shared.run_config import CONFIG_FILE
 

@@ -4,7 +4,7 @@ runs/mine                      the student of a run, from its newest checkpoint
 runs/mine/checkpoints/00000007 the same, from this checkpoint
 teacher.example:50051          a teacher service
 Pong/dqn-bundled, a path, a URL, module:factory, ensemble:RULE:A,B
-                               a teacher, as `services.library.door.open_reference` takes it
+                               a teacher (`services.library.teacher_references`)
 """
 
 from __future__ import annotations

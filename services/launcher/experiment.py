@@ -110,7 +110,7 @@ class Experiment:
             # Do not play data that no stage learns from.
             return self.config.teacher_steps if recipe.needs_teacher_data else 0
         capacity = self.config.replay_capacity
-        if recipe.reloads_data:
+        if recipe.warm_starts_replay:
             # Learning begins that much later: leave out what would be overwritten until then.
             capacity -= recipe.q_learning.min_replay_size
         return min(self.config.teacher_steps, self.data.transitions, capacity)

@@ -20,7 +20,7 @@ from services.evaluator.config import EvaluatorConfig
 from services.launcher.experiment import VIDEO_FILE, Experiment
 from services.launcher.experiment_config import ExperimentConfig
 from services.learner.config import LearnerConfig, ShardAddress
-from services.library.door import open_reference
+from services.library.teacher_references import open_reference
 from services.recorded_data.config import ImporterConfig
 from services.replay.config import ReplayConfig
 from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
@@ -118,7 +118,7 @@ def replay_config(job: Job) -> ReplayConfig:
         )
     # Each shard gets its share of the actors, and of everything they play.
     capacity = -(-config.replay_capacity // shards)
-    reloaded_steps = experiment.targets.teacher_steps if experiment.recipe.reloads_data else 0
+    reloaded_steps = experiment.targets.teacher_steps if experiment.recipe.warm_starts_replay else 0
     online = Progress(random_return=experiment.random_return, stage=Stage.ONLINE)
     own_share = 1.0 - experiment.recipe.teacher_share(online)
     return ReplayConfig(
@@ -163,7 +163,7 @@ def importer_config(job: Job) -> ImporterConfig:
         "labels": Path(labels) if labels is not None else None,
         "teacher": experiment.card,
         "replay_address": _shards(job)[0].data,
-        "table": STUDENT_TABLE if experiment.recipe.reloads_data else TEACHER_TABLE,
+        "table": STUDENT_TABLE if experiment.recipe.warm_starts_replay else TEACHER_TABLE,
     }
     return ImporterConfig(**_shared(ImporterConfig, job) | own)
 

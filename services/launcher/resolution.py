@@ -107,7 +107,7 @@ def _card(teacher: TeacherChoice, peers: ClientSecurity | None) -> TeacherCard |
 def _recorded_data(experiment: Experiment) -> RecordedData | None:
     """The recorded data to fill the teacher's table."""
     config, recipe = experiment.config, experiment.recipe
-    if config.teacher.data is None or not (recipe.needs_teacher_data or recipe.reloads_data):
+    if config.teacher.data is None or not (recipe.needs_teacher_data or recipe.warm_starts_replay):
         return None
     if config.replay_shards > 1:
         raise ValueError(
@@ -167,7 +167,7 @@ def _teacher_data_bytes(experiment: Experiment) -> int:
     layout = experiment.layout
     step_bytes = layout.row_dtype.itemsize + layout.window * np.dtype(np.int32).itemsize
     # Reloaded recorded data is in the student's table, which replay samples.
-    steps = 0 if experiment.recipe.reloads_data else experiment.targets.teacher_steps
+    steps = 0 if experiment.recipe.warm_starts_replay else experiment.targets.teacher_steps
     return steps * step_bytes
 
 

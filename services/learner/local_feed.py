@@ -63,7 +63,7 @@ class LocalFeed:
             student.importance_exponent if student.priority_exponent > 0.0 else 0.0
         )
         # Recorded transitions at the start of the student's table: the teacher's steps.
-        self._reloaded_steps = config.targets.teacher_steps if recipe.reloads_data else 0
+        self._reloaded_steps = config.targets.teacher_steps if recipe.warm_starts_replay else 0
         self._unread: tuple[Block, Array] | None = None
 
     def lacks_steps(self, updates: range) -> bool:

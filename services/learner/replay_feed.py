@@ -80,7 +80,7 @@ class ReplayFeed:
         self._config = config
         self._shards = [shard.data for shard in config.replay]
         # Recorded transitions at the start of the student's table: the teacher's steps.
-        self._reloaded_steps = config.targets.teacher_steps if recipe.reloads_data else 0
+        self._reloaded_steps = config.targets.teacher_steps if recipe.warm_starts_replay else 0
         self.reader = ShardedReader([_reader(shard, config, recipe) for shard in config.replay])
         self.checkpoints = ReplayCheckpoints(
             [shard.control for shard in config.replay], config.peers

@@ -63,7 +63,7 @@ class ModelConfig:
     """One teacher to serve, of any kind.
 
     Attributes:
-        reference: The teacher, as for `services.library.door.open_reference`.
+        reference: The teacher, as for `services.library.teacher_references.open_reference`.
         name: Name on the server; several checkpoints with one name become versions 1, 2, ...
     """
 

@@ -21,7 +21,7 @@ class TeacherInProcess:
     """One policy, with the interface of `TeacherClient`.
 
     Args:
-        reference: The teacher, as for `services.library.door.open_reference`.
+        reference: The teacher, as for `services.library.teacher_references.open_reference`.
 
     Attributes:
         described: Description of the teacher.

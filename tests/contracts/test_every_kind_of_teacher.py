@@ -18,7 +18,7 @@ from rrl_agents.checkpoints.params_codec import params_hash, params_to_bytes
 from rrl_agents.checkpoints.teacher_card import TeacherCard
 from rrl_agents.checkpoints.teacher_directory import save_teacher
 from rrl_agents.networks.registry import NetworkConfig
-from services.library.door import import_reference
+from services.library.teacher_references import import_reference
 from services.teacher.policies.interface import Policy
 from services.teacher.policies.loading import load_card, load_policy
 

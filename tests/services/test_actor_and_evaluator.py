@@ -33,7 +33,7 @@ from services.learner.pending_evaluations import UnknownWeights
 from services.learner.published_weights import PublishedWeights, Snapshot
 from services.learner.v1 import learner_pb2
 from services.learner.weight_server import weight_server
-from services.library.door import import_reference
+from services.library.teacher_references import import_reference
 from services.replay.config import ReplayConfig
 from services.replay.connection import table_counts
 from services.replay.item_layout import ItemLayout

@@ -26,12 +26,12 @@ from urllib3.util import Retry
 from rrl_agents.checkpoints.teacher_directory import load_teacher_directory
 from rrl_agents.networks.registry import make_network
 from services.cli.teacher_fetch import fetch
-from services.library.door import open_reference
 from services.library.fetch.bucket import EMULATOR_VARIABLE, Bucket
 from services.library.fetch.fetching import FetchRequest, fetch_agent
 from services.library.fetch.http import Http
 from services.library.fetch.progress import WorkProgress
 from services.library.fetch.references import download_reference
+from services.library.teacher_references import open_reference
 from services.shared.errors import UserError
 from tests.support.patience import PATIENCE_SECONDS
 

@@ -14,8 +14,8 @@ from rrl_agents.checkpoints.teacher_card import CARD_FILE, ONNX_POLICY_FILE, PAR
 from services.cli.main import run as rrl
 from services.cli.teacher_push import push
 from services.library.catalogue import BUNDLED_DIRECTORY
-from services.library.door import open_reference
 from services.library.hub import parse_hub
+from services.library.teacher_references import open_reference
 from services.shared.errors import UserError
 from tests.support.hub_server import TOKEN, HubServer, commit_of, running_hub
 

@@ -256,7 +256,7 @@ def test_recorded_data_is_what_a_run_begins_with(
     )
     tables.restore(checkpoint.number)
     # A method that reloads data puts it before the student's own play.
-    name = STUDENT_TABLE if experiment.recipe.reloads_data else TEACHER_TABLE
+    name = STUDENT_TABLE if experiment.recipe.warm_starts_replay else TEACHER_TABLE
     rows = tables.tables[name].rows_of(np.arange(400))
     # The newest of the recording, each with the teacher's scores.
     recorded = open_dopamine_replay(data)

@@ -19,7 +19,7 @@ from rrl_agents.checkpoints.teacher_directory import load_teacher_directory
 from rrl_agents.environments import catch
 from services.cli.main import run
 from services.cli.teacher_label import label
-from services.library.door import import_reference
+from services.library.teacher_references import import_reference
 from services.shared.errors import UserError
 from services.teacher.config import ModelConfig, TeacherConfig
 from services.teacher.server import build_teacher

@@ -59,7 +59,7 @@ SERVICE_LEVELS = {
 
 # What other services may see of a service: its clients and the data they speak of.
 CLIENT_FACES = {
-    "library": {"catalogue", "door", "confined"},
+    "library": {"catalogue", "teacher_references", "confined"},
     "tracking": {"run_tracking", "tracker"},
     "replay": {
         "writer",

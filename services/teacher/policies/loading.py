@@ -11,7 +11,7 @@ from rrl_agents.checkpoints.params_codec import flatten_params
 from rrl_agents.checkpoints.teacher_card import ONNX_POLICY_FILE, TeacherCard
 from rrl_agents.checkpoints.teacher_directory import load_teacher_directory
 from rrl_agents.ensembles import Ensemble
-from services.library.door import EntryPoint, open_reference
+from services.library.teacher_references import EntryPoint, open_reference
 from services.shared.errors import user_errors
 from services.teacher.config import DEFAULT_BUCKETS
 from services.teacher.policies.backend_choice import check_has_onnx, choose_policy
@@ -33,7 +33,7 @@ def load_card(reference: str) -> TeacherCard:
     A Python policy is built by its factory for this; the files of all others are verified.
 
     Args:
-        reference: Which teacher, as `services.library.door.open_reference` takes it.
+        reference: The teacher, as for `services.library.teacher_references.open_reference`.
 
     Raises:
         UserError: There is no such teacher, or it cannot be used.
@@ -80,7 +80,7 @@ def load_policy(
     """Load a policy.
 
     Args:
-        reference: Which teacher, as `services.library.door.open_reference` takes it.
+        reference: The teacher, as for `services.library.teacher_references.open_reference`.
         backend: Backend of our own networks: "jax", "onnx" or "auto", as in `choose_policy`. ONNX
             models and Python policies ignore it.
         dtype: Type JAX computes in, "float32" or "bfloat16".

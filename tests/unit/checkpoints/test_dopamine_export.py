@@ -23,7 +23,7 @@ from rrl_agents.checkpoints.teacher_card import Teacher, TeacherCard
 from rrl_agents.networks.config import NetworkConfig
 from rrl_agents.networks.registry import action_values, initial_params, make_network
 from rrl_agents.training.optimiser_config import OptimiserConfig
-from rrl_agents.training.train_state import descent_direction
+from rrl_agents.training.train_state import make_optimiser
 
 NUMBER = 7
 AGENT_STEPS = 40_000
@@ -56,7 +56,7 @@ def training(student: Teacher) -> TrainingState:
     The mean is then 0.1 * 0.25 = 0.025, the variance 0.001 * 0.0625 = 0.0000625.
     """
     gradients = jax.tree.map(lambda leaf: np.full_like(leaf, 0.25), student.params)
-    adam = descent_direction(OptimiserConfig())
+    adam = make_optimiser(OptimiserConfig())
     _, state = adam.update(gradients, adam.init(student.params))
     moments: Any = jax.device_get(state)
     return TrainingState(

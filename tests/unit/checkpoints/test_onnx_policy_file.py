@@ -15,7 +15,7 @@ from rrl_agents.checkpoints.hints import Hints
 from rrl_agents.checkpoints.import_foreign import import_foreign
 from rrl_agents.checkpoints.onnx_policy_file import read_onnx_file
 from rrl_agents.checkpoints.teacher_card import TeacherCard
-from services.library.door import import_reference
+from services.library.teacher_references import import_reference
 from services.shared.errors import UserError
 from services.teacher.policies.interface import Policy
 from services.teacher.policies.loading import load_card, load_policy

@@ -17,7 +17,7 @@ from rrl_agents.checkpoints.hints import Hints, LeftOpen
 from rrl_agents.checkpoints.import_other_agent import import_other_agent
 from rrl_agents.checkpoints.onnx_export import export_onnx
 from rrl_agents.networks.config import NetworkConfig
-from services.library.door import import_reference
+from services.library.teacher_references import import_reference
 from services.shared.errors import UserError
 from services.teacher.policies.loading import load_policy
 from tests.support.other_agents import (

@@ -17,7 +17,7 @@ from rrl_agents.checkpoints.import_other_agent import import_other_agent
 from rrl_agents.checkpoints.torch_files import read_torch_file
 from rrl_agents.checkpoints.zip_members import ZipMembers
 from services.library.confined import Limits, run_confined
-from services.library.door import import_reference
+from services.library.teacher_references import import_reference
 from services.shared.errors import UserError
 from tests.support.other_agents import (
     OTHER_AGENTS,

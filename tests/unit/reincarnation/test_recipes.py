@@ -147,7 +147,7 @@ def test_pretraining_is_conservative_offline_and_plain_online(
 
 def test_fine_tuning_starts_from_the_teachers_weights_and_data() -> None:
     recipe = fine_tuning(FineTuningConfig())
-    assert recipe.initial_weights == "teacher" and recipe.reloads_data
+    assert recipe.initial_weights == "teacher" and recipe.warm_starts_replay
     assert recipe.learning_rate(ONLINE) == 1e-5
     assert not recipe.needs_teacher_data
 

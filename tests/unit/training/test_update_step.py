@@ -24,8 +24,8 @@ from rrl_agents.students.config import StudentConfig
 from rrl_agents.training.train_state import (
     OptimiserConfig,
     TrainState,
-    descent_direction,
     initial_train_state,
+    make_optimiser,
     sync_target,
 )
 from rrl_agents.training.update_step import UpdateStep, make_update_step
@@ -231,7 +231,7 @@ def test_rmsprop_steps_as_dopamines(centered: bool) -> None:
     )
     ours = OptimiserConfig(name="rmsprop", beta2=0.95, epsilon=1e-5, centered=centered)
     params = initial_params(NETWORK, jax.random.key(0), (10, 5, 1))
-    state, direction = initial_train_state(params, ours).opt_state, descent_direction(ours)
+    state, direction = initial_train_state(params, ours).opt_state, make_optimiser(ours)
     their_state = theirs.init(params)
     for i in range(3):
         gradient = jax.tree.map(lambda leaf, i=i: jnp.sin(leaf * (i + 1)), params)

@@ -13,7 +13,7 @@ from rrl_agents.checkpoints.lineage import family, line_cost
 from rrl_agents.checkpoints.teacher_card import PlayProtocol, TeacherCard
 from rrl_agents.ensembles import RULES, Ensemble
 from rrl_agents.environments import catch
-from services.library.door import import_reference
+from services.library.teacher_references import import_reference
 from services.shared.errors import UserError
 from services.teacher.policies.loading import load_card, load_policy
 from services.teacher.reloading import fingerprint

@@ -1,4 +1,4 @@
-"""One door: what a reference leads to, what is imported once, and what a crash leaves behind.
+"""References to teachers: what each opens, what is imported once, and what a crash leaves behind.
 
 Most tests run the reader in this process, where its calls can be counted.
 """
@@ -25,9 +25,9 @@ from rrl_agents.checkpoints.params_codec import params_hash
 from rrl_agents.checkpoints.sealed_json import seal
 from rrl_agents.checkpoints.teacher_card import CARD_FILE, read_card
 from rrl_agents.checkpoints.teacher_directory import load_teacher_directory
-from services.library import door
+from services.library import teacher_references
 from services.library.catalogue import BUNDLED_DIRECTORY
-from services.library.door import import_reference, open_reference
+from services.library.teacher_references import import_reference, open_reference
 from services.shared.errors import UserError
 
 PONG = BUNDLED_DIRECTORY / "pong_dqn"
@@ -59,7 +59,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         found.append(Path(arguments["source"]).name)
         import_foreign(**{**arguments, "source": str(arguments["source"])})
 
-    monkeypatch.setattr(door, "run_confined", read)
+    monkeypatch.setattr(teacher_references, "run_confined", read)
     return found
 
 
@@ -229,14 +229,14 @@ def test_a_file_beyond_every_bound_is_not_even_read_for_its_digest(
 def test_two_at_once_read_once(
     store: Path, agent: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = door.run_confined
+    read = teacher_references.run_confined
 
     def slowly(*arguments: Any, **named: Any) -> None:
-        # The other one is at the door by now, and finds it locked.
+        # The other one has started by now, and waits for the lock.
         threading.Event().wait(0.5)
         read(*arguments, **named)
 
-    monkeypatch.setattr(door, "run_confined", slowly)
+    monkeypatch.setattr(teacher_references, "run_confined", slowly)
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         first, second = pool.map(opened, [agent, agent])
     assert first == second
@@ -246,15 +246,15 @@ def test_two_at_once_read_once(
 _KILLED = """
 import os, signal, sys
 from pathlib import Path
-from services.library import door
+from services.library import teacher_references
 
 def half(function, arguments, **_):
     Path(arguments["destination"]).mkdir()
     (Path(arguments["destination"]) / "card.json").write_text("{")
     os.kill(os.getpid(), signal.SIGKILL)
 
-door.run_confined = half
-door.open_reference(sys.argv[1])
+teacher_references.run_confined = half
+teacher_references.open_reference(sys.argv[1])
 """
 
 
@@ -275,7 +275,7 @@ def test_a_failure_in_between_leaves_nothing(
         arguments["destination"].mkdir()
         raise failure
 
-    monkeypatch.setattr(door, "run_confined", fail)
+    monkeypatch.setattr(teacher_references, "run_confined", fail)
     with pytest.raises((UserError, KeyboardInterrupt)):
         open_reference(str(agent))
     assert in_store(store) == list(store.glob(".*.tmp")) == []
@@ -284,14 +284,14 @@ def test_a_failure_in_between_leaves_nothing(
 def test_files_that_change_while_they_are_read_are_not_taken(
     store: Path, agent: Path, monkeypatch: pytest.MonkeyPatch, reads: list[str]
 ) -> None:
-    read = door.run_confined
+    read = teacher_references.run_confined
 
     def changing(*arguments: Any, **named: Any) -> None:
         read(*arguments, **named)
         with (agent / "checkpoints/ckpt.1").open("ab") as file:
             file.write(b"more")
 
-    monkeypatch.setattr(door, "run_confined", changing)
+    monkeypatch.setattr(teacher_references, "run_confined", changing)
     with pytest.raises(UserError, match=r"ckpt\.1 changed while it was read; try again"):
         open_reference(str(agent))
     assert in_store(store) == []
