@@ -69,6 +69,16 @@ def test_every_command_has_help(command: str, capsys: Capture) -> None:
     assert captured.err == ""
 
 
+def test_a_flags_description_fills_the_lines_of_the_terminal(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit):
+        run(["bench", "run", "--help"])
+    # The first words are at a line's end in the docstring.
+    assert "one CPU thread, or on the GPU" in capsys.readouterr().out
+
+
 def test_half_a_command_shows_its_other_half(capsys: Capture) -> None:
     assert (run(["teacher"]), run(["teacher", "--help"])) == (2, 0)
     assert capsys.readouterr().out.count("teacher serve") == 2
