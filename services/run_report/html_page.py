@@ -8,9 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from markdown_it import MarkdownIt
-from markdown_it.token import Token
-
 PAGE_FILE = "index.html"
 
 # The policy holds the page to that: nothing is loaded, no script runs. Wide tables
@@ -75,6 +72,10 @@ def markdown_page(title: str, text: str, folder: Path) -> str:
     Raises:
         OSError: an image cannot be read.
     """
+    # Here, since launching a run imports this, and needs no Markdown before its end.
+    from markdown_it import MarkdownIt
+    from markdown_it.token import Token
+
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
 
     def image(_: Any, tokens: Sequence[Token], index: int, *__: Any) -> str:
