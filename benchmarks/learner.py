@@ -54,7 +54,7 @@ from services.learner.config import ArithmeticConfig, LearnerConfig, ShardAddres
 from services.learner.loop import Learner
 from services.learner.metrics import LearnerMetrics
 from services.learner.replay_feed import ReplayFeed
-from services.learner.stages import StageTargets
+from services.learner.stage_transitions import StageTargets
 from services.replay.config import ReplayConfig
 from services.replay.item_layout import ItemLayout
 from services.replay.reader import ReplayReader

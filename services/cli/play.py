@@ -16,7 +16,12 @@ from rrl_agents.environments.registry import make_drawing_environment
 from rrl_agents.ranges import check_ranges
 from rrl_client.actions import teacher_actions
 from services.cli.agent_flags import Played, opened, parsed_with_agent
-from services.evaluator.film import FRAMES_PER_SECOND, SUFFIXES, FilmedPlayer, record_film
+from services.evaluator.side_by_side_film import (
+    FRAMES_PER_SECOND,
+    SUFFIXES,
+    FilmedPlayer,
+    record_film,
+)
 from services.launcher.agents import Agent
 from services.shared.errors import UserError, user_errors
 

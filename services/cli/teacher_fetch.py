@@ -26,7 +26,7 @@ from services.library.fetch import public_agents
 from services.library.fetch.bucket import Bucket, parse_endpoint
 from services.library.fetch.download import Files, total_size
 from services.library.fetch.fetching import Fetched, FetchRequest, fetch_agent, fetched_before
-from services.library.fetch.http import Http
+from services.library.fetch.http_retries import Http
 from services.library.fetch.progress import binary_size
 from services.library.places import CACHE_VARIABLE, cache_directory
 from services.library.teacher_references import open_reference

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from rrl_agents.environments.vector_environment import VectorEnvironment
-    from services.evaluator.resting import RestingEnvironments
+    from services.evaluator.resting_environments import RestingEnvironments
 
 ActionValues = Callable[[NDArray[Any]], NDArray[np.float32]]
 """Observations [N, *observation_shape] to float32 [N, A]."""

@@ -20,9 +20,9 @@ from prometheus_client import CollectorRegistry
 from rrl_agents.types import Stage
 from rrl_client import Priority, TeacherClient, TeacherError, TeacherRejected
 from services.evaluator.config import EvaluatorConfig
+from services.evaluator.cpu_share_limit import Pace
 from services.evaluator.episodes import PlayedEpisodes
 from services.evaluator.metrics import EvaluatorMetrics
-from services.evaluator.pace import Pace
 from services.evaluator.playing import EvaluationPlayer
 from services.learner.client import (
     EvaluationRefused,

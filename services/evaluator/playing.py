@@ -17,9 +17,9 @@ from rrl_agents.types import Params
 from rrl_client import TeacherDescription
 from services.evaluator.config import EvaluatorConfig
 from services.evaluator.episodes import ActionValues, PlayedEpisodes
+from services.evaluator.gif_recording import record_gif
 from services.evaluator.metrics import EvaluatorMetrics
 from services.evaluator.protocol_player import ProtocolPlayer
-from services.evaluator.video import record_gif
 
 _TEACHER_INDEX = 0
 """The teacher's evaluation index; versions of weights start from 1."""

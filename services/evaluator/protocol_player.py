@@ -19,7 +19,7 @@ from services.evaluator.episodes import ActionValues, PlayedEpisodes, joined, pl
 
 if TYPE_CHECKING:
     from rrl_agents.environments.vector_environment import VectorEnvironment
-    from services.evaluator.resting import RestingEnvironments
+    from services.evaluator.resting_environments import RestingEnvironments
 
 _EVALUATION_SEED = 1_000_003
 """Keeps evaluation seeds apart from those of actors."""
@@ -138,7 +138,7 @@ class ProtocolPlayer:
         config = self._environment
         if config.environment.steps_are_costly:
             # Imported on first use, because it imports Gymnasium.
-            from services.evaluator.resting import RestingEnvironments
+            from services.evaluator.resting_environments import RestingEnvironments
 
             return RestingEnvironments(lambda: make_environment(config, 1), num_envs)
         return make_environment(config, num_envs)

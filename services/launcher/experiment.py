@@ -15,7 +15,7 @@ from rrl_agents.typed_json import encode
 from rrl_agents.types import EnvironmentSpec
 from rrl_client import ClientSecurity
 from services.launcher.experiment_config import ExperimentConfig
-from services.learner.stages import StageTargets
+from services.learner.stage_transitions import StageTargets
 from services.recorded_data.dataset import RecordedData
 from services.replay.item_layout import ItemLayout
 from services.run_report.score_protocol import ScoreProtocol

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from rrl_agents.types import Progress, Stage
 from services.learner.published_weights import Snapshot
-from services.learner.stages import StageTargets
+from services.learner.stage_transitions import StageTargets
 
 
 class Awaited(NamedTuple):

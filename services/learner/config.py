@@ -11,7 +11,7 @@ from rrl_agents.reincarnation.registry import MethodConfig
 from rrl_agents.students.config import StudentConfig
 from rrl_agents.types import EnvironmentSpec
 from rrl_client import ClientSecurity
-from services.learner.stages import StageTargets
+from services.learner.stage_transitions import StageTargets
 from services.shared.security.server import SecurityConfig
 from services.tracking.tracker import TrackerName
 

@@ -26,9 +26,9 @@ from services.learner.placement import place_block
 from services.learner.run_clock import RunClock
 from services.replay.item_layout import ItemLayout
 from services.replay.local_tables import LocalTables
-from services.replay.rows import Rows, concatenate
 from services.replay.samples import ShardSample, batches_of, split_rows
 from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
+from services.replay.undecoded_rows import Rows, concatenate
 
 
 class LocalFeed:

@@ -19,7 +19,7 @@ from rrl_agents.types import Progress, Stage
 from services.learner.evaluation_records import CLOCKS
 from services.learner.metrics_log import MetricsLog
 from services.learner.run_clock import RunClock
-from services.learner.stages import StageTargets
+from services.learner.stage_transitions import StageTargets
 from services.shared.compilations import compilations
 from services.shared.metrics import CumulativeIncrease, counter, counters, gauge, gauges
 

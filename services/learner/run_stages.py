@@ -8,7 +8,7 @@ from rrl_agents.scores import check_scale
 from rrl_agents.types import Progress, Stage
 from services.learner.config import LearnerConfig
 from services.learner.run_clock import RunClock
-from services.learner.stages import next_stage
+from services.learner.stage_transitions import next_stage
 from services.shared.errors import UserError
 
 

@@ -11,7 +11,7 @@ from services.learner.pending_evaluations import PendingEvaluations
 from services.learner.published_weights import PublishedWeights
 from services.learner.run_checkpoints import RunCheckpoints
 from services.learner.run_clock import RunClock
-from services.learner.stages import StageTargets
+from services.learner.stage_transitions import StageTargets
 from services.learner.v1 import learner_pb2
 
 

@@ -19,7 +19,7 @@ from urllib.parse import quote, unquote, urlsplit
 from rrl_agents.checkpoints.model_files import MODEL_SUFFIXES
 from rrl_agents.checkpoints.teacher_card import CARD_FILE, ONNX_SUFFIX, POLICY_FILES
 from services.library.fetch.download import Checksums, Files, RemoteFile
-from services.library.fetch.http import Http
+from services.library.fetch.http_retries import Http
 from services.shared.errors import UserError, printable, quoted
 from services.shared.file_digest import file_sha256
 

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from rrl_agents.durable_files import replacing
 from services.replay.item_layout import Columns, ItemLayout
-from services.replay.rows import Rows
 from services.replay.samples import Sample, batches_of, split_rows
 from services.replay.table_names import TEACHER_TABLE
+from services.replay.undecoded_rows import Rows
 
 
 @dataclasses.dataclass(frozen=True)

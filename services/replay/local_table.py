@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from services.replay.item_layout import ItemLayout
 from services.replay.row_ring import PADDING_ROW, RowRing
-from services.replay.rows import Rows
 from services.replay.sum_tree import SumTree
+from services.replay.undecoded_rows import Rows
 
 _FIRST_ITEMS = 1024
 _SMALLEST_PRIORITY = 1e-10

@@ -27,11 +27,11 @@ from services.replay.failures import ReplayTimeout, SamplingFailed
 from services.replay.item_layout import ItemLayout
 from services.replay.kept_rows import KeptRows
 from services.replay.priority_updates import PriorityUpdates
-from services.replay.rows import concatenate
 from services.replay.sample_prefetcher import SamplePrefetcher
 from services.replay.samples import Sample, ShardSample, batches_of, split_rows
 from services.replay.stalls import StalledSampleDetector
 from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
+from services.replay.undecoded_rows import concatenate
 
 BLOCKS_AHEAD = 1
 """Complete blocks held ready of each table."""

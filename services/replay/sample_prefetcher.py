@@ -15,8 +15,8 @@ import time
 from services.replay.connection import connect
 from services.replay.failures import ReplayTimeout
 from services.replay.item_layout import ItemLayout
-from services.replay.rows import Rows, concatenate
 from services.replay.sample_stream import SampleStream
+from services.replay.undecoded_rows import Rows, concatenate
 
 _PUT_POLL_SECONDS = 0.2
 _RETRY_SECONDS = 0.2

@@ -20,7 +20,7 @@ import numpy as np
 from services.replay.failures import SamplingFailed
 from services.replay.item_layout import ItemLayout
 from services.replay.reverb_library import tensorflow as tf
-from services.replay.rows import Rows
+from services.replay.undecoded_rows import Rows
 
 _REQUEST_ROWS = 32
 """Samples that one sampler has in flight: more leave the processor's cache before they are put

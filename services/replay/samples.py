@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from rrl_agents.types import Batch
 from services.replay.item_layout import ItemLayout, decode_batch
-from services.replay.rows import Rows
 from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
+from services.replay.undecoded_rows import Rows
 
 _SMALLEST_PROBABILITY = 1e-10
 """Dopamine's; an item of priority 0 can still be drawn where all are 0."""

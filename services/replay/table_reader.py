@@ -8,8 +8,8 @@ from services.replay.connection import connect, table_counts
 from services.replay.failures import SamplingFailed
 from services.replay.item_layout import ItemLayout
 from services.replay.kept_rows import KeptRows, RowKeeper
-from services.replay.rows import Rows
 from services.replay.sample_stream import SampleStream
+from services.replay.undecoded_rows import Rows
 
 _BLOCK_ROWS = 256
 _TIMEOUT_MS = 10_000

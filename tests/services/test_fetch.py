@@ -28,7 +28,7 @@ from rrl_agents.networks.registry import make_network
 from services.cli.teacher_fetch import fetch
 from services.library.fetch.bucket import EMULATOR_VARIABLE, Bucket
 from services.library.fetch.fetching import FetchRequest, fetch_agent
-from services.library.fetch.http import Http
+from services.library.fetch.http_retries import Http
 from services.library.fetch.progress import WorkProgress
 from services.library.fetch.references import download_reference
 from services.library.teacher_references import open_reference

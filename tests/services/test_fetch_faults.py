@@ -32,7 +32,7 @@ from urllib3.util import Retry
 
 from services.library.fetch.bucket import EMULATOR_VARIABLE, MAX_PAGES, Bucket
 from services.library.fetch.fetching import Fetched, FetchRequest, fetch_agent, fetched_before
-from services.library.fetch.http import Http
+from services.library.fetch.http_retries import Http
 from services.library.fetch.progress import WorkProgress
 from services.library.fetch.public_agents import list_games, public_agent
 from services.library.fetch.references import download_reference

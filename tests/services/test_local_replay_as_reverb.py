@@ -17,11 +17,11 @@ from services.replay.config import ReplayConfig
 from services.replay.item_layout import ItemLayout, StepRow
 from services.replay.local_tables import LocalTables
 from services.replay.local_writer import LocalWriter
-from services.replay.rows import Rows
 from services.replay.sample_prefetcher import SamplePrefetcher
 from services.replay.server import build_replay
 from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
 from services.replay.table_reader import read_once
+from services.replay.undecoded_rows import Rows
 from services.replay.writer import ReplayWriter
 
 LAYOUT = ItemLayout(frame_shape=(2, 3), stack_size=3, n_step=2, num_actions=3, clips_rewards=True)

@@ -16,7 +16,7 @@ import pytest
 import trustme
 from urllib3.util import Retry
 
-from services.library.fetch.http import Http
+from services.library.fetch.http_retries import Http
 from services.library.fetch.references import download_reference
 from services.shared.errors import UserError
 

@@ -25,7 +25,7 @@ from services.learner.codec import EvaluationReport, progress_from_proto
 from services.learner.config import LearnerConfig, ShardAddress
 from services.learner.loop import Learner
 from services.learner.role import build_learner, run_learner
-from services.learner.stages import StageTargets
+from services.learner.stage_transitions import StageTargets
 from services.replay.config import ReplayConfig
 from services.replay.control_server import control_server
 from services.replay.item_layout import ItemLayout, StepRow

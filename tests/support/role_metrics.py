@@ -14,7 +14,7 @@ from services.evaluator.metrics import EvaluatorMetrics
 from services.learner.metrics import LearnerMetrics, ShownRun
 from services.learner.metrics_log import MetricsLog
 from services.learner.run_clock import RunClock
-from services.learner.stages import StageTargets
+from services.learner.stage_transitions import StageTargets
 from services.recorded_data.metrics import ImporterMetrics
 from services.replay.config import ReplayConfig
 from services.replay.item_layout import ItemLayout

@@ -15,9 +15,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from services.bench.report.scores import SuiteScores
+from services.bench.report.score_arrays import SuiteScores
+from services.bench.report.score_statistics import Tables, last_of
 from services.bench.report.sweep_figures import draw_sweep
-from services.bench.report.tables import Tables, last_of
 from services.bench.suite import Suite
 from services.bench.sweeps import Sweep, last_part
 

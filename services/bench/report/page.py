@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 
 from services.bench.report.figures import Picture
-from services.bench.report.scores import SuiteScores
-from services.bench.report.tables import Tables, last_of
+from services.bench.report.score_arrays import SuiteScores
+from services.bench.report.score_statistics import Tables, last_of
 from services.bench.results import ReferenceRow, SessionRow
 from services.bench.suite import Suite
 from services.bench.sweeps import Sweep, in_words

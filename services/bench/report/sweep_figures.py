@@ -8,7 +8,7 @@ import pandas as pd
 from cycler import Cycler
 from matplotlib.axes import Axes
 
-from services.bench.report.tables import Tables, last_of
+from services.bench.report.score_statistics import Tables, last_of
 from services.bench.sweeps import Sweep, in_words, is_number, point_words
 
 _LOGARITHMIC_FROM = 20.0

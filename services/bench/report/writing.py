@@ -20,9 +20,9 @@ import pandas as pd
 from services.bench.report.episode_metrics import episode_metrics
 from services.bench.report.figures import Painter
 from services.bench.report.page import make_page
-from services.bench.report.scores import SuiteScores, arrange
+from services.bench.report.score_arrays import SuiteScores, arrange
+from services.bench.report.score_statistics import CONFIDENCE, Tables, compute_tables, last_of
 from services.bench.report.sweep_figures import sweep_table
-from services.bench.report.tables import CONFIDENCE, Tables, compute_tables, last_of
 from services.bench.results import EvaluationRow, ReferenceRow, Results
 from services.bench.suite import Suite
 from services.run_report.html_page import PAGE_FILE

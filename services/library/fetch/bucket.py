@@ -17,7 +17,7 @@ from urllib.parse import quote, urlencode
 
 from rrl_agents.typed_json import decode, may_be_missing
 from services.library.fetch.download import CHUNK_BYTES, Checksums, Files, RemoteFile
-from services.library.fetch.http import Http, NotFound, read
+from services.library.fetch.http_retries import Http, NotFound, read
 from services.shared.errors import UserError
 
 PUBLIC_ENDPOINT = "https://storage.googleapis.com"

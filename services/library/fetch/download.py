@@ -25,7 +25,7 @@ from typing import BinaryIO
 import google_crc32c
 
 from rrl_agents.durable_files import rename_whole
-from services.library.fetch.http import Http, Interrupted, NotFound, read
+from services.library.fetch.http_retries import Http, Interrupted, NotFound, read
 from services.library.fetch.progress import WorkProgress, binary_size
 from services.shared.errors import UserError
 

@@ -33,7 +33,7 @@ from services.library.fetch.download import (
     download_missing,
     web_file,
 )
-from services.library.fetch.http import Http, NotFound
+from services.library.fetch.http_retries import Http, NotFound
 from services.library.fetch.progress import WorkProgress
 from services.library.fetch.public_agents import checkpoints_of, choose
 from services.shared.errors import UserError

@@ -14,7 +14,7 @@ from rrl_agents.types import Batch, Stage
 from services.learner.checkpoint_records import newest_checkpoint
 from services.learner.client import LearnerClient
 from services.learner.role import build_learner
-from services.learner.stages import StageTargets
+from services.learner.stage_transitions import StageTargets
 from services.replay.connection import table_counts
 from services.replay.reader import ReplayReader
 from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE

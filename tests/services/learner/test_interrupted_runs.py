@@ -15,7 +15,7 @@ from services.learner.client import LearnerClient, Purpose
 from services.learner.codec import EvaluationReport
 from services.learner.config import LearnerConfig
 from services.learner.evaluation_records import read_records
-from services.learner.stages import StageTargets
+from services.learner.stage_transitions import StageTargets
 from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
 from tests.support.learner_runs import (
     STEPS,

@@ -18,7 +18,7 @@ from rrl_agents.students.config import StudentConfig
 from rrl_agents.types import Stage
 from services.learner.codec import EvaluationReport
 from services.learner.role import build_learner
-from services.learner.stages import StageTargets
+from services.learner.stage_transitions import StageTargets
 from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
 from services.shared.compilations import compilations
 from services.shared.errors import UserError

@@ -26,7 +26,7 @@ from services.launcher.jobs import (
 )
 from services.launcher.resolution import describe, resolve
 from services.learner.config import ShardAddress
-from services.learner.stages import StageTargets
+from services.learner.stage_transitions import StageTargets
 from services.library.teacher_references import import_reference
 from services.shared.errors import UserError
 from tests.support.experiments import catch_config

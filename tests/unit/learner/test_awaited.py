@@ -7,7 +7,7 @@ import pytest
 from rrl_agents.types import Progress, Stage
 from services.learner.awaited import Awaited, awaited
 from services.learner.published_weights import Snapshot
-from services.learner.stages import StageTargets
+from services.learner.stage_transitions import StageTargets
 
 TARGETS = StageTargets(teacher_steps=100, offline_updates=20, online_updates=50)
 KNOWN = Progress(random_return=0.0, teacher_return=1.0, teacher_steps=100, offline_updates=20)

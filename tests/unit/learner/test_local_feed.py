@@ -20,7 +20,7 @@ from services.learner.config import LearnerConfig, ShardAddress
 from services.learner.local_feed import LocalFeed
 from services.learner.metrics import LearnerMetrics
 from services.learner.run_clock import RunClock
-from services.learner.stages import StageTargets
+from services.learner.stage_transitions import StageTargets
 from services.replay.config import ReplayConfig
 from services.replay.item_layout import ItemLayout, StepRow
 from services.replay.local_tables import LocalTables

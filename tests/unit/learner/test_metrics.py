@@ -17,7 +17,7 @@ from rrl_agents.types import Progress, Stage
 from services.learner.metrics import LearnerMetrics, ShownRun
 from services.learner.metrics_log import MetricsLog
 from services.learner.run_clock import RunClock
-from services.learner.stages import StageTargets
+from services.learner.stage_transitions import StageTargets
 from services.tracking.run_tracking import RunTracking
 
 TARGETS = StageTargets(teacher_steps=100, offline_updates=20, online_updates=50)

@@ -12,7 +12,7 @@ from rrl_agents.types import Progress, Stage
 from services.learner.config import ShardAddress
 from services.learner.run_clock import RunClock
 from services.learner.run_stages import RunStages
-from services.learner.stages import StageTargets
+from services.learner.stage_transitions import StageTargets
 from tests.support.learner_runs import config_of
 
 CONFIG = config_of(Path("run"), ShardAddress(data="localhost:1", control="localhost:2"))

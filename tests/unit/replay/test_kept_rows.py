@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from services.replay.item_layout import ItemLayout, decode_batch
 from services.replay.kept_rows import KeptRows, RowKeeper, load
-from services.replay.rows import Rows
+from services.replay.undecoded_rows import Rows
 
 LAYOUT = ItemLayout(frame_shape=(3, 2), stack_size=2, n_step=3, num_actions=4, clips_rewards=False)
 

@@ -12,7 +12,7 @@ from scipy import stats
 from services.replay.item_layout import ItemLayout, StepRow, decode_batch
 from services.replay.local_table import LocalTable
 from services.replay.local_writer import LocalWriter
-from services.replay.rows import Rows
+from services.replay.undecoded_rows import Rows
 
 LAYOUT = ItemLayout(frame_shape=(1, 2), stack_size=2, n_step=2, num_actions=3, clips_rewards=False)
 

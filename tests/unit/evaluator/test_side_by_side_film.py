@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from rrl_agents.environments.registry import EnvironmentConfig, make_drawing_environment
-from services.evaluator.film import FilmedPlayer, record_film
+from services.evaluator.side_by_side_film import FilmedPlayer, record_film
 from services.shared.errors import UserError
 
 CATCH = EnvironmentConfig(name="catch")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.evaluator.pace import Pace
+from services.evaluator.cpu_share_limit import Pace
 
 
 class Process:

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from rrl_agents.types import Progress, Stage
-from services.learner.stages import StageTargets, next_stage
+from services.learner.stage_transitions import StageTargets, next_stage
 
 TARGETS = StageTargets(teacher_steps=100, offline_updates=10, online_updates=20)
 

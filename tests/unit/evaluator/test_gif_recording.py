@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageSequence
 
-from services.evaluator.video import channel_colour, record_gif
+from services.evaluator.gif_recording import channel_colour, record_gif
 
 
 def grey_frames(count: int, height: int = 8, width: int = 12) -> list[NDArray[np.uint8]]:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from services.bench.report.scores import SuiteScores, arrange
+from services.bench.report.score_arrays import SuiteScores, arrange
 from services.bench.results import EvaluationRow, ReferenceRow, Results
 from services.shared.errors import UserError
 from tests.support.bench_rows import SUITE, evaluation, reference

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from rrl_agents.environments.vector_environment import VectorEnvironment
-from services.evaluator.video import as_picture
+from services.evaluator.gif_recording import as_picture
 from services.shared.errors import UserError
 
 SUFFIXES = (".mp4", ".gif")

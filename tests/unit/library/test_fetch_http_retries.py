@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from urllib3.util import Retry
 
-from services.library.fetch.http import RETRIES, Http, Interrupted
+from services.library.fetch.http_retries import RETRIES, Http, Interrupted
 
 
 def test_what_fails_is_tried_again_and_each_failure_is_logged(

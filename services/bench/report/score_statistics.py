@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from rliable import library, metrics
 
-from services.bench.report.scores import EntryScores, SuiteScores
+from services.bench.report.score_arrays import EntryScores, SuiteScores
 from services.bench.suite import Suite
 
 Array: TypeAlias = NDArray[np.float64]

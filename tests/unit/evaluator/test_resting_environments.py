@@ -10,7 +10,7 @@ import pytest
 from rrl_agents.environments.registry import EnvironmentConfig, make_environment
 from rrl_agents.environments.vector_environment import VectorEnvironment
 from services.evaluator.episodes import play_episodes
-from services.evaluator.resting import RestingEnvironments
+from services.evaluator.resting_environments import RestingEnvironments
 
 NUM_ENVS = 3
 

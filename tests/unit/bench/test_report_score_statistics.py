@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from rliable import library, metrics
 
-from services.bench.report.tables import (
+from services.bench.report.score_statistics import (
     estimate,
     improvement_over_teacher,
     iqm,
