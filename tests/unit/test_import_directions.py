@@ -74,7 +74,7 @@ CLIENT_FACES = {
         "local_table",
         "local_tables",
         "local_writer",
-        "rows",
+        "undecoded_rows",
         "samples",
         "table_names",
         "table_reader",
