@@ -74,10 +74,10 @@ CLIENT_FACES = {
         "local_table",
         "local_tables",
         "local_writer",
-        "undecoded_rows",
         "samples",
         "table_names",
         "table_reader",
+        "undecoded_rows",
     },
     "learner": {
         "client",
