@@ -51,12 +51,20 @@ class QDaggerConfig:
         distillation: How the student is drawn towards the teacher.
         weaning: How it is weaned off, with a look at its score.
         offline_updates: Gradient steps on the teacher's data, at least 0.
+        teacher_data_share: Share of the rows of an online batch that come from the teacher's data,
+            at least 0 and below 1. The paper's is 0. Above 0 the student keeps what it learned from
+            the teacher's episodes while it has few of its own, as in rehearsal.
     """
 
     q_learning: QLearningConfig = QLearningConfig(n_step=3)
     distillation: DistillationConfig = DistillationConfig()
     weaning: WeaningConfig = WeaningConfig()
     offline_updates: int = 1_000_000
+    teacher_data_share: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse a share outside [0, 1)."""
+        check_ranges(self, "teacher_data_share", least=0, below=1)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -116,6 +124,7 @@ def qdagger(config: QDaggerConfig) -> Recipe:
         q_learning=config.q_learning,
         terms=(temporal_difference(), distillation_from_teacher(config.distillation)),
         offline_updates=config.offline_updates,
+        online_teacher_share=config.teacher_data_share,
         weaning_weight=until_matching_teacher(weaning.wean_steps),
         learning_rate=following_weaning(
             taught=weaning.taught_learning_rate, weaned=weaning.weaned_learning_rate

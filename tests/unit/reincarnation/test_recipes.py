@@ -120,6 +120,14 @@ def test_jsrl_lets_the_teacher_begin_with_a_horizon_that_shrinks_each_iteration(
     assert not recipe.needs_teacher(ONLINE) and recipe.teacher_acts(actor_steps=0)
 
 
+def test_qdaggers_student_learns_online_from_its_own_data_unless_a_share_is_asked_for() -> None:
+    shares = [
+        qdagger(QDaggerConfig(teacher_data_share=share)).teacher_share(ONLINE)
+        for share in (0.0, 0.25)
+    ]
+    assert (qdagger(QDaggerConfig()).teacher_share(ONLINE), *shares) == (0.0, 0.0, 0.25)
+
+
 def test_jsrls_mixture_falls_along_a_line_over_two_and_a_half_million_steps() -> None:
     guide = jsrl(JsrlConfig(mixture_share=1.0)).guide
     assert guide is not None
@@ -242,6 +250,8 @@ def test_an_initial_epsilon_that_is_given_counts() -> None:
         (ConservativeConfig, {"temperature": 0.0}),
         (RehearsalConfig, {"teacher_data_share": 0.0}),
         (RehearsalConfig, {"teacher_data_share": 1.0}),
+        (QDaggerConfig, {"teacher_data_share": -0.1}),
+        (QDaggerConfig, {"teacher_data_share": 1.0}),
         (OptimiserConfig, {"beta1": 1.0}),
         (OptimiserConfig, {"beta2": -0.1}),
         (OptimiserConfig, {"epsilon": 0.0}),
