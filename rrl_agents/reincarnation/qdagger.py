@@ -91,12 +91,18 @@ class DaggerConfig:
         distillation: How the student is drawn towards the teacher.
         learning_rate: Adam's rate, above 0.
         offline_updates: Gradient steps on the teacher's data, at least 0.
+        teacher_data_share: As QDagger's.
     """
 
     q_learning: QLearningConfig = QLearningConfig(n_step=3)
     distillation: DistillationConfig = DistillationConfig()
     learning_rate: float = 1e-4
     offline_updates: int = 1_000_000
+    teacher_data_share: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse a share outside [0, 1)."""
+        check_ranges(self, "teacher_data_share", least=0, below=1)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -108,12 +114,18 @@ class QlDaggerConfig:
         distillation: How the student is drawn towards the teacher.
         learning_rate: Adam's rate, above 0.
         offline_updates: Gradient steps on the teacher's data, at least 0.
+        teacher_data_share: As QDagger's.
     """
 
     q_learning: QLearningConfig = QLearningConfig(n_step=3)
     distillation: DistillationConfig = DistillationConfig()
     learning_rate: float = 1e-4
     offline_updates: int = 1_000_000
+    teacher_data_share: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse a share outside [0, 1)."""
+        check_ranges(self, "teacher_data_share", least=0, below=1)
 
 
 def qdagger(config: QDaggerConfig) -> Recipe:
@@ -145,6 +157,7 @@ def ql_dagger(config: QlDaggerConfig | DaggerConfig) -> Recipe:
         q_learning=config.q_learning,
         terms=(temporal_difference(), distillation_from_teacher(config.distillation)),
         offline_updates=config.offline_updates,
+        online_teacher_share=config.teacher_data_share,
         weaning_weight=lambda progress: 1.0,
         learning_rate=constant(config.learning_rate),
     )

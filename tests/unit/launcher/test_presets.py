@@ -138,6 +138,10 @@ def _compared_otherwise(said: dict[str, Any], found: dict[str, Any]) -> set[str]
             assert not said[f"{form}.distill_best_action_only"]
             assert found["method.distillation.loss"] == "kl"
             compared.add("method.distillation.loss")
+    if "method.teacher_data_share" in found:
+        # Ours alone: the released agents learn online from their own replay.
+        assert found["method.teacher_data_share"] == 0.0
+        compared.add("method.teacher_data_share")
     if "DQfDAgent.dqfd_margin" in said:
         assert found["method.margin_form"] == ("max" if said["DQfDAgent.dqfd_margin"] else "mean")
         assert said["DQfDAgent.use_teacher_actions"] and not said["DQfDAgent.lr_decay"]

@@ -7,6 +7,7 @@ That the settings are those of the paper's experiments is checked against the re
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -120,12 +121,15 @@ def test_jsrl_lets_the_teacher_begin_with_a_horizon_that_shrinks_each_iteration(
     assert not recipe.needs_teacher(ONLINE) and recipe.teacher_acts(actor_steps=0)
 
 
-def test_qdaggers_student_learns_online_from_its_own_data_unless_a_share_is_asked_for() -> None:
-    shares = [
-        qdagger(QDaggerConfig(teacher_data_share=share)).teacher_share(ONLINE)
-        for share in (0.0, 0.25)
-    ]
-    assert (qdagger(QDaggerConfig()).teacher_share(ONLINE), *shares) == (0.0, 0.0, 0.25)
+@pytest.mark.parametrize(
+    ("build", "config_class"),
+    [(qdagger, QDaggerConfig), (dagger, DaggerConfig), (ql_dagger, QlDaggerConfig)],
+)
+def test_students_of_qdagger_learn_online_from_their_own_data_but_for_a_share_that_is_asked_for(
+    build: Callable[[Any], Recipe], config_class: Any
+) -> None:
+    configs = (config_class(), config_class(teacher_data_share=0.25))
+    assert [build(config).teacher_share(ONLINE) for config in configs] == [0.0, 0.25]
 
 
 def test_jsrls_mixture_falls_along_a_line_over_two_and_a_half_million_steps() -> None:
