@@ -22,7 +22,9 @@ def copy_row_major(observations: NDArray[Any], into: NDArray[Any]) -> None:
         into: Of the same shape and dtype, row-major.
     """
     last = observations.shape[-1]
-    if observations.flags.c_contiguous or last > _SHORT_AXIS:
+    # Packed last axes, as in every second state or in a crop, NumPy copies in blocks.
+    is_packed = observations.strides[-1] == observations.itemsize
+    if is_packed or last > _SHORT_AXIS:
         into[...] = observations
         return
     for index in range(last):

@@ -21,7 +21,7 @@ RUN pip install --no-cache-dir --require-hashes -r /tmp/build.lock \
        /tmp/launchpad/*.whl
 # Compiles what is imported, and nothing else; a missing module fails here.
 RUN sh /tmp/shrink.sh /opt/rrl && /opt/rrl/bin/python -c "import reverb, tensorflow, ale_py, chex, flax.linen, gin, \
-grpc.aio, grpc_health.v1.health, gymnasium.vector, h5py, imageio, jax.numpy, matplotlib.figure, \
+grpc.aio, grpc_health.v1.health, gymnasium.vector, h5py, imageio, jax.numpy, markdown_it, matplotlib.figure, \
 minatar, onnx, onnxruntime, optax, orbax.checkpoint, prometheus_client, rich.live, \
 safetensors.numpy, tensorboard.summary.writer.record_writer, tyro, uvloop, waitress.server; \
 jax.jit(jax.numpy.tanh)(1.0)"

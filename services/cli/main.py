@@ -206,7 +206,7 @@ def _call(command: Command, name: str, arguments: list[str]) -> None:
     from services.cli.flag_types import FLAG_TYPES
 
     # Tyro joins the lines of a flag's description in a class, not in a function.
-    function.__doc__ = re.sub(r"(?<=\S)\n {12}(?=\S)", " ", function.__doc__)
+    function.__doc__ = re.sub(r"(?<=\S)\n {12}(?=\S)", " ", function.__doc__ or "")
     tyro.cli(function, prog=f"rrl {name}", args=arguments, registry=FLAG_TYPES)
 
 

@@ -37,7 +37,8 @@ def describe_hardware() -> str:
 def describe_code() -> str:
     """Versions of this package, with its commit if known, of Python and of libraries."""
     libraries = ", ".join(filter(None, map(_version, _LIBRARIES)))
-    return f"{_version(_DISTRIBUTION)}{_commit()} (python {platform.python_version()}, {libraries})"
+    own = _version(_DISTRIBUTION) or f"{_DISTRIBUTION} (not installed)"
+    return f"{own}{_commit()} (python {platform.python_version()}, {libraries})"
 
 
 def _commit() -> str:
