@@ -64,8 +64,8 @@ def write_report(
         The content of its summary.json.
 
     Raises:
-        UserError: The folder is not a run, there is no evaluation of the student yet, a return is not
-            known, provenance.json is damaged, or the baseline is unreadable or of another game.
+        UserError: The folder is not a run, there is no evaluation of the student yet, a return is
+            not known, provenance.json is damaged, or the baseline is unreadable or of another game.
     """
     description, students, teachers = _read_run(run)
     known_teacher = _first_known(teacher_return, _pooled_mean(teachers), description.teacher_return)
