@@ -229,7 +229,7 @@ class LocalTable:
         if first < 1 or (shown.size and (shown.min() < first or shown.max() > last)):
             raise ValueError("the items show rows that are not there")
         if not ((saved.priorities >= 0) & (saved.priorities < np.inf)).all():
-            raise ValueError("the priorities are not priorities")
+            raise ValueError("a priority is negative or not finite")
 
     def _oldest_shown(self) -> int:
         """Smallest number of a row that an item shows."""

@@ -28,16 +28,8 @@ _SIDES: dict[str, Side] = {
         (
             *("absl", "flax", "google", "google_crc32c", "grpc"),
             *("grpc_health", "grpc_reflection", "jax", "numpy", "onnx", "onnxruntime"),
-            *(
-                "optax",
-                "orbax",
-                "prometheus_client",
-                "requests",
-                "rich",
-                "safetensors",
-                "scipy",
-                "tyro",
-            ),
+            *("markdown_it", "optax", "orbax", "prometheus_client", "requests", "rich"),
+            *("safetensors", "scipy", "tyro"),
             *("urllib3", "uvloop", "waitress"),
         ),
         "teacher",
@@ -45,8 +37,8 @@ _SIDES: dict[str, Side] = {
     **dict.fromkeys(
         (
             *("ale_py", "balloon_learning_environment", "chex", "cycler", "gin", "gym"),
-            *("gymnasium", "h5py", "launchpad", "matplotlib", "minatar", "pandas", "PIL"),
-            *("portpicker", "reverb", "rliable", "tensorboard", "tensorflow"),
+            *("gymnasium", "h5py", "launchpad", "matplotlib", "minatar", "pandas"),
+            *("PIL", "portpicker", "reverb", "rliable", "tensorboard", "tensorflow"),
             *("tensorflow_probability", "threadpoolctl"),
             *("cv2", "huggingface_hub", "minari"),
         ),

@@ -240,7 +240,7 @@ def assert_reported(run: CatchRun) -> None:
 
     lines = run.out.splitlines()
     assert any(line.startswith("finished") for line in lines)
-    assert any(line.split() == ["report:", str(report / "README.md")] for line in lines[-6:])
+    assert any(line.split() == ["report:", str(report / "index.html")] for line in lines[-6:])
     assert run.err == ""
 
 

@@ -261,5 +261,5 @@ def test_a_checkpoint_in_a_folder_of_any_accepted_name_is_read_again(tmp_path: P
 
 @pytest.mark.parametrize("name", ["pong[seed0]", "a\\b", "[x]/run", "\udcff"])
 def test_a_folder_whose_checkpoints_could_not_be_read_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(UserError, match="choose a path without|no UTF-8"):
+    with pytest.raises(UserError, match="choose a path without|not UTF-8"):
         check_storable(tmp_path / name)

@@ -216,7 +216,7 @@ def test_what_is_saved_is_restored_and_goes_on_as_before(exponent: float, episod
         ("items", np.full((3, 4), 99, np.int64), "rows that are not there"),
         ("items", np.full((3, 4), -2, np.int64), "rows that are not there"),
         ("oldest_row", 0, "rows that are not there"),
-        ("priorities", np.full(3, np.nan), "no priorities"),
+        ("priorities", np.full(3, np.nan), "negative or not finite"),
     ],
 )
 def test_what_no_table_has_saved_is_refused(field: str, value: Any, message: str) -> None:
