@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
@@ -78,6 +79,9 @@ def test_an_actor_tells_how_stale_its_weights_are() -> None:
         # 100 updates are behind weights of version 101.
         wait_until(lambda: weights("version") == 101)
         assert weights("lag_updates") == 0
+        # Placed when they come; placed by each forward pass they would be copied each time.
+        latest = poller.latest
+        assert latest is not None and isinstance(latest.params["params"]["bias"], jax.Array)
         # The learner continues without publishing.
         run.progress = Progress(random_return=0.0, stage=Stage.ONLINE, online_updates=130)
         wait_until(lambda: weights("lag_updates") == 30)

@@ -183,7 +183,7 @@ class Stream:
     def _take(self, message: teacher_pb2.Query) -> None:
         tag, request = message.tag, message.request
         if tag in self._under_way:
-            # Two answers with one tag could not be told apart.
+            # The client could not say which answer belongs to which query.
             raise StreamProtocolError(f"tag {tag} is under way already; give each query its own")
         rows = request.batch_rows
         try:
