@@ -111,8 +111,9 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 
 def test_a_suite_is_carried_out_by_a_worker_and_reported(
-    tmp_path: Path, catch_teacher: Path
+    tmp_path: Path, catch_teacher: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/rrl", "bench", "run", "suite.toml"])
     suite = tmp_path / "suite.toml"
     text = (ROOT / "suites/catch_smoke.toml").read_text()
     # The teacher that never misses, and of the runs one.
@@ -134,6 +135,10 @@ def test_a_suite_is_carried_out_by_a_worker_and_reported(
     summary = json.loads((out / "report/summary.json").read_text())
     assert list(summary["iqm"]) == ["tabula_rasa"]
     assert len(summary["missing_runs"]) == 3
+    # The worker was started by this command, and the page says so.
+    (made,) = summary["sessions"]
+    assert (made["command"], made["runs"]) == ("rrl bench run suite.toml", 1)
+    assert "<pre>rrl bench run suite.toml</pre>" in (out / "report/index.html").read_text()
 
 
 @pytest.mark.slow

@@ -417,9 +417,8 @@ def test_one_of_several_replicas_that_stays_away_is_told_of_once_and_once_when_i
     monkeypatch.setattr("rrl_client.dispatch.LONG_AWAY_SECONDS", 0.5)
     stays, leaves = Served(), Served()
     with kind([stays.address, leaves.address]) as client:
-        for _ in range(4):
-            client.evaluate(observations(0, 1))
-        assert leaves.policy.computed
+        # Both are connected to in the background, and take turns once they are.
+        wait_until(lambda: client.evaluate(observations(0, 1)) and leaves.policy.computed)
         leaves.stop()
         wait_until(lambda: bool(lines()))
         # Many more attempts fail than lines are written.

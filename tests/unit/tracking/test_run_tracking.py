@@ -15,6 +15,7 @@ from services.tracking import run_tracking
 from services.tracking.run_tracking import RunTracking, check_trackers
 from services.tracking.tracker import TrackedRun, Tracker
 from tests.support.event_files import read_events
+from tests.support.patience import PATIENCE_SECONDS
 
 
 def text(run: Path, tag: str) -> str:
@@ -93,8 +94,12 @@ def unreachable(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setitem(run_tracking._TRACKERS, "wandb", make)  # type: ignore[arg-type]
     monkeypatch.setattr(run_tracking, "check_trackers", lambda names: None)
     RELEASED.clear()
+    before = set(threading.enumerate())
     yield
     RELEASED.set()
+    # What they log on their way out belongs to this test.
+    for thread in set(threading.enumerate()) - before:
+        thread.join(PATIENCE_SECONDS)
 
 
 @pytest.mark.usefixtures("unreachable")
