@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from rich.console import Console
 from rich.text import Text
 
-from rrl_agents.types import Progress
+from rrl_agents.types import Progress, Stage
 from services.bench.plan import PlannedRun
 from services.launcher.progress_display import stage_name
 from services.library.fetch.progress import WorkProgress
@@ -35,6 +35,7 @@ class BenchDisplay:
         line_seconds: float = LINE_SECONDS,
     ) -> None:
         self._updates = {run.name: run.updates for run in runs}
+        self._teacher_steps = {run.name: run.config.teacher_steps for run in runs}
         self._done: dict[str, int] = {}
         self._total = finished + len(runs)
         self._finished = finished
@@ -63,20 +64,28 @@ class BenchDisplay:
         self._say(f"{how:<9} {run.name}{why and ': '}{why}  ({counts})")
 
     def update(self, progress: Mapping[str, Progress]) -> None:
-        """Show the gradient steps of the running runs, by name, and of all."""
+        """Show how far the running runs are, by name, and the gradient steps of all."""
         now = {name: state.learner_updates for name, state in progress.items()}
         if resumed := {name: now[name] for name in now.keys() - self._done.keys() if now[name] > 0}:
             self._skip(resumed)
         self._done |= now
         self._show_all(sum(self._done.values()))
-        labels = {name: f"{name} {stage_name(state.stage)}" for name, state in progress.items()}
-        for name, label in labels.items():
+        running = [self._bar(name, state) for name, state in progress.items()]
+        for label, total, done in running:
             if label not in self._shown:
-                total = self._updates[name]
-                self._shown[label] = self._work.begin(label, total, now[name])
-            self._shown[label](now[name])
+                self._shown[label] = self._work.begin(label, total, done)
+            self._shown[label](done)
+        labels = {label for label, _, _ in running}
         for label, task in zip(self._shown, self.bars.tasks[1:], strict=True):
-            task.visible = label in labels.values()
+            task.visible = label in labels
+
+    def _bar(self, name: str, state: Progress) -> tuple[str, int, int]:
+        """A run's label, and the total and present length of its bar."""
+        label = f"{name} {stage_name(state.stage)}"
+        if state.stage is Stage.COLLECT and (wanted := self._teacher_steps[name]):
+            # Updates only start once the teacher's table is full.
+            return f"{label} steps", wanted, state.teacher_steps
+        return label, self._updates[name], state.learner_updates
 
     def _skip(self, done: Mapping[str, int]) -> None:
         """Exclude work that this session did not do from the speed."""

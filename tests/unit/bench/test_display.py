@@ -68,6 +68,24 @@ def test_a_terminal_shows_the_runs_that_are_at_work(qdagger: list[PlannedRun]) -
     assert "126 of 1,000" in shown
 
 
+def test_a_run_whose_teacher_plays_shows_the_teachers_steps(
+    qdagger: list[PlannedRun], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    first, _ = qdagger
+    display = BenchDisplay(qdagger, 0, console=Console(file=io.StringIO()), line_seconds=0.0)
+    playing = Progress(random_return=0.0, stage=Stage.COLLECT, teacher_steps=70)
+    with display.bars:
+        display.update({first.name: playing})
+        display.update({first.name: _progress(1)})
+    assert caplog.messages == [
+        "all updates: 0 of 1,000",
+        f"{first.name} collect steps: 70 of {first.config.teacher_steps:,}",
+        "all updates: 1 of 1,000",
+        f"{first.name} online: 1 of 500",
+    ]
+
+
 def test_what_was_not_done_now_does_not_shorten_the_time_left(qdagger: list[PlannedRun]) -> None:
     first, second = qdagger
     display = BenchDisplay(qdagger, 0, console=Console(file=io.StringIO()))
