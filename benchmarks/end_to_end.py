@@ -3,10 +3,11 @@
 `rrl train` runs as for a user, on two cores: 2,000 offline updates, then 20,000 agent steps, with
 evaluations. The benchmark reads its processes' CPU time by role while it runs. The share of
 environments and networks follows from counts (steps, states, updates, from the metrics pages) and
-the cost of one of each, by the run's config.json, measured afterwards with both cores busy. A table
-shows where the cores' time went in three phases: the start, until the teacher's first step;
-training, until the last update; and the end, which is the last evaluation and the report. Each sums
-to the wall time of both cores.
+the cost of one of each, measured with both cores busy before the run and after it: the ratios use
+the mean, and where the two differ much, the machine changed and they say little. A table shows
+where the cores' time went in three phases: the start, until the teacher's first step; training,
+until the last update; and the end, which is the last evaluation and the report. Each sums to the
+wall time of both cores.
 
 Ratios (higher is better):
     training_useful        share of environments and networks in both cores' time while training
@@ -34,9 +35,11 @@ from typing import NamedTuple
 from benchmarks.bare_costs import BareCosts, Parts, measure_bare
 from benchmarks.cpu_time import LAUNCHER, Moment, RunWatch
 from benchmarks.harness import Flags, make_parser, print_ratios, read_flags
+from services.cli.experiment_flags import parse
+from services.cli.train_command import Train
 from services.launcher.experiment_config import ExperimentConfig
 from services.launcher.presets import DEMO
-from services.launcher.settings import read_experiment
+from services.launcher.resolution import resolve
 
 FRAMES_PER_STEP = 4
 LOOK_SECONDS = 1.0
@@ -74,21 +77,26 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder, "run")
-        moments = _watch(run, (*budget, *shlex.split(given.train)), cores)
-        config, _ = read_experiment(run)
-    costs = measure_bare(
-        Parts(
-            environment=config.environment,
-            num_envs=config.envs_per_actor,
-            network=config.network,
-            student=config.student,
-            teacher=str(config.teacher.checkpoint),
-            method=config.method,
-            dtype=config.learner.dtype,
-        ),
-        flags.pick(full=20.0, quick=10.0, smallest=1.0),
-    )
+        command = ["qdagger", "--preset", DEMO, "--run", str(run)]
+        command += [*budget, *shlex.split(given.train)]
+        config = resolve(parse(Train, command, "rrl train").experiment).config
+        before = _measure_bare(config, flags)
+        moments = _watch(run, command, cores)
+    costs = (before, _measure_bare(config, flags))
     _report(moments, costs, config, len(cores), flags)
+
+
+def _measure_bare(config: ExperimentConfig, flags: Flags) -> BareCosts:
+    parts = Parts(
+        environment=config.environment,
+        num_envs=config.envs_per_actor,
+        network=config.network,
+        student=config.student,
+        teacher=str(config.teacher.checkpoint),
+        method=config.method,
+        dtype=config.learner.dtype,
+    )
+    return measure_bare(parts, flags.pick(full=20.0, quick=10.0, smallest=1.0))
 
 
 def _budget(offline_updates: int, online_steps: int) -> tuple[str, ...]:
@@ -121,18 +129,17 @@ class Moments(NamedTuple):
     end: Moment
 
 
-def _watch(run: Path, arguments: tuple[str, ...], cores: list[int]) -> Moments:
-    """Have a run trained, and look at it until its end.
+def _watch(run: Path, command: list[str], cores: list[int]) -> Moments:
+    """Have a run trained by `rrl train`, and look at it until its end.
 
     Raises:
         RuntimeError: it failed.
     """
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    command = ("train", "qdagger", "--preset", DEMO, "--run", str(run), *arguments)
     with (
         open(run.with_suffix(".log"), "w+") as log,
         subprocess.Popen(
-            [sys.executable, "-m", "services.cli.main", *command],
+            [sys.executable, "-m", "services.cli.main", "train", *command],
             stdout=log,
             stderr=subprocess.STDOUT,
         ) as launcher,
@@ -219,9 +226,15 @@ def _useful(table: Table) -> float:
 
 
 def _report(
-    moments: Moments, costs: BareCosts, config: ExperimentConfig, cores: int, flags: Flags
+    moments: Moments,
+    measured: tuple[BareCosts, BareCosts],
+    config: ExperimentConfig,
+    cores: int,
+    flags: Flags,
 ) -> None:
     start, first_step, first_update, last_update, end = moments
+    before, after = (dataclasses.asdict(costs) for costs in measured)
+    costs = BareCosts(**{name: (before[name] + after[name]) / 2 for name in before})
     stretches = {
         "start": (start, first_step),
         "training": (first_step, last_update),
@@ -236,8 +249,8 @@ def _report(
         print(f"{row:<32}" + "".join(f"{table.get(row, 0.0):12.1f}" for table in tables.values()))
     walls = {name: ends[1].wall - ends[0].wall for name, ends in stretches.items()}
     print(f"{'sum = cores x wall':<32}" + "".join(f"{cores * s:12.1f}" for s in walls.values()))
-    milliseconds = {name: 1e3 * value for name, value in dataclasses.asdict(costs).items()}
-    print("\nbare, CPU ms:", ", ".join(f"{name} {ms:.3f}" for name, ms in milliseconds.items()))
+    bare = (f"{name} {1e3 * before[name]:.3f}, {1e3 * after[name]:.3f}" for name in before)
+    print("\nbare, CPU ms before and after:", "; ".join(bare))
     training, whole = tables["training"], tables["whole"]
     ours = cores * walls["training"] - training["idle"] - training["other processes"]
     steps = last_update.counts[_ACTOR_STEPS] - first_update.counts[_ACTOR_STEPS]
