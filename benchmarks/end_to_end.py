@@ -62,7 +62,7 @@ Table = Mapping[str, float]
 def main() -> None:
     """Run, measure and print."""
     parser = make_parser(__doc__)
-    parser.add_argument("--cores", type=int, default=2, help="cores that the run may use")
+    parser.add_argument("--cores", type=int, default=2, help="CPU cores that the run may use")
     parser.add_argument(
         "--train",
         default="",

@@ -45,15 +45,15 @@ def make_parser(docstring: str | None) -> argparse.ArgumentParser:
     """The flags of every benchmark; the docstring's first line is the help."""
     parser = argparse.ArgumentParser(description=docstring.splitlines()[0] if docstring else None)
     size = parser.add_mutually_exclusive_group()
-    size.add_argument("--quick", action="store_true", help="shorter (minutes at most) and noisier")
-    size.add_argument("--smallest", action="store_true", help="only check that it runs (seconds)")
+    size.add_argument("--quick", action="store_true", help="run minutes at most; noisier")
+    size.add_argument("--smallest", action="store_true", help="run seconds, only as a check")
     parser.add_argument(
         "--json", action="store_true", help="print the ratios as one JSON object at the end"
     )
     parser.add_argument(
         "--limit-seconds",
         type=float,
-        help="stop with an error after this time; by default "
+        help="stop with an error after this many seconds; by default "
         + ", ".join(f"{seconds:g} ({size})" for size, seconds in _LIMIT_SECONDS.items()),
     )
     return parser

@@ -60,8 +60,8 @@ RATIOS = {
 def main() -> None:
     """Measure and print."""
     parser = make_parser(__doc__)
-    parser.add_argument("--rows", type=int, help="rows of the buffer; by default 20,000")
-    parser.add_argument("--checkpoint", default=CHECKPOINT, help="a Pong teacher")
+    parser.add_argument("--rows", type=int, help="rows of the buffer; 20,000 by default")
+    parser.add_argument("--checkpoint", default=CHECKPOINT, help="Pong teacher to label with")
     flags, given = read_flags(parser)
     rows = flags.pick(full=20_000, quick=6_000, smallest=400) if given.rows is None else given.rows
     repeats = flags.pick(full=5, quick=2, smallest=1)

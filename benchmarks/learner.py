@@ -136,7 +136,7 @@ def main() -> None:
     parser.add_argument(
         "--seconds",
         type=float,
-        help="length of each measurement; by default 6, or 1.5 with --quick",
+        help="seconds of each measurement; by default 6, or 1.5 with --quick",
     )
     flags, given = read_flags(parser)
     chosen = given.cases or flags.pick(

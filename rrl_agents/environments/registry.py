@@ -35,13 +35,13 @@ class EnvironmentConfig:
             tests and trial runs, or the name or package:attribute of an `Environment` of another
             package.
         game: The game in snake_case or CamelCase; "balloon" and "catch" ignore it. For "gymnasium":
-            an id ("LunarLander-v3"), package:id for one that importing the package registers, or
-            package:function, a function of yours without arguments that makes the environment.
+            an id ("LunarLander-v3"); package:id, if the package registers the id when imported; or
+            package:function, your own function without arguments that makes the environment.
         max_episode_steps: Decisions after which an episode is truncated; None for the environment's
             own limit (Atari: 27,000; MinAtar: 5,000; balloon: 960; Catch: none).
-        sticky_action_probability: Probability that Atari or MinAtar repeats the last action, 0 to
-            1; None for the papers' protocols, 0.25 for Atari and 0.1 for MinAtar. The others have
-            no sticky actions.
+        sticky_action_probability: Probability that Atari or MinAtar repeats the last
+            action, in [0, 1]. None for the usual protocols: 0.25 for Atari, 0.1 for MinAtar. Other
+            environments have no sticky actions.
         clip_rewards: Whether training clips rewards to [-1, 1]; None for the environment's
             protocol, which does so for Atari and MinAtar. Returns and scores are never clipped.
         random_return: Mean return of the uniformly random policy, which has score 0; None looks it

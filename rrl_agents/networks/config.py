@@ -46,37 +46,36 @@ class NetworkConfig:
     Attributes:
         name: "nature_cnn", "impala_cnn", "small_cnn", "mlp" (`rrl list networks`), or
             package:attribute of a `Torso`.
-        features: Channels of the three convolutions of "nature_cnn", of the residual stacks of
-            "impala_cnn" (16, 32, 32 in its paper), or of the convolutions of "small_cnn"; units of
-            the hidden layers of "mlp". All but "nature_cnn" accept any number of layers.
+        features: Channels of each layer: of the three convolutions of "nature_cnn", the residual
+            stacks of "impala_cnn" (16, 32, 32 in its paper) or the convolutions of "small_cnn". Of
+            the hidden layers of "mlp", the units. All but "nature_cnn" accept any number of layers.
         hidden_units: Units of the layer after the convolutions; ignored by "mlp".
-        padding: Padding of "nature_cnn": "SAME" (Dopamine) or "VALID" (Mnih et al., 2015).
-            "impala_cnn" always uses "SAME", "small_cnn" always "VALID".
-        head: "values" (DQN), "categorical" (C51, Rainbow), "quantile" (QR-DQN) or
-            "implicit_quantile" (IQN).
-        num_atoms: Atoms N of each action's return distribution: 51 in C51, 200 in QR-DQN. For
-            "implicit_quantile" the number of quantiles averaged into an action value, 32 in
-            Dopamine. Ignored by "values".
+        padding: Padding of "nature_cnn": "SAME" (Dopamine) or "VALID" (Mnih et al., 2015). Ignored
+            by other networks: "impala_cnn" always uses "SAME", "small_cnn" always "VALID".
+        head: Form of the output: "values" (DQN), "categorical" (C51, Rainbow), "quantile" (QR-DQN)
+            or "implicit_quantile" (IQN).
+        num_atoms: Atoms N of each action's return distribution: 51 in C51, 200 in QR-DQN. For the
+            head "implicit_quantile", the quantiles averaged into an action value: 32 in Dopamine.
+            Ignored by "values".
         value_bound: Largest return on the support of "categorical", linspace(-value_bound,
             value_bound, num_atoms), in units of the training rewards; ignored by other heads.
         dueling: Whether to split the head into one state value and an advantage per action (Wang et
             al., 2016).
-        noisy: Whether the layers after the convolutions have noisy weights (Fortunato et al.,
-            2018).
+        noisy: Whether the layers after the convolutions have noisy weights (Fortunato et
+            al., 2018).
         quantile_embedding_dim: Cosine features per quantile level of "implicit_quantile", 64 in
             Dopamine; ignored by other heads.
-        width: Multiplies the channels of "impala_cnn"; must be 1 for other networks.
+        width: Factor on the channels of "impala_cnn"; must be 1 for other networks.
         input_low: For "mlp" on vectors: the value of each element that is mapped to -1 before the
             first layer, as in Dopamine's classic control; empty for no rescaling.
-        input_high: The same for +1.
+        input_high: The value of each element that is mapped to +1; as many as in `input_low`.
         activation: Activation of the hidden layers of "mlp": "relu", or "tanh" as in the PPO
             policies of Stable-Baselines3 and CleanRL; must be "relu" for other networks.
         pool_padding: Padding of the max pooling of "impala_cnn": "SAME" as in TensorFlow and JAX,
             or "SYMMETRIC", one pixel on each side, as in PyTorch; ignored by other networks.
-        kernel_init: Initial weights of plain layers: "dopamine", those of Dopamine's network with
-            that name and head, or "xavier_uniform" for every head. They differ for a plain
-            categorical head, where Dopamine has two networks: C51's starts smaller than the full
-            Rainbow's.
+        kernel_init: Initial weights of plain layers: "dopamine", as in Dopamine's network of that
+            name and head (fan-in scaling for quantile heads and for C51 on "nature_cnn", else
+            Xavier's); or "xavier_uniform" for every head, as in Dopamine's full Rainbow.
     """
 
     name: str = "nature_cnn"

@@ -1,8 +1,8 @@
 """DQfD: Q-learning with a margin by which the teacher's action must lead (Hester et al., 2018).
 
 arXiv:1704.03732, in the form of Agarwal et al., 2022: the expert action is the teacher's best one,
-    in the teacher's data and then in the states that the student plays, with a weight that is
-    weaned.
+    first in the teacher's data, then in the states that the student visits, with a weight that
+    falls to 0.
 """
 
 from __future__ import annotations
@@ -23,14 +23,16 @@ class DqfdConfig:
     """Settings of DQfD.
 
     Attributes:
-        q_learning: Settings shared by all methods, with 1-step returns.
-        margin: Margin by which the teacher's best action must lead, at least 0, in units of the
-            return.
-        margin_form: "mean" over the actions (the released code's), or the "max" (DQfD's own).
-        margin_coefficient: Coefficient of the margin term, multiplied by lambda, at least 0.
-        offline_updates: Gradient steps on the teacher's data, at least 0.
-        wean_steps: Student decisions after which lambda is 0.
-        learning_rate: Adam's rate, above 0.
+        q_learning: Q-learning, as in all methods; with 1-step returns by default.
+        margin: Margin by which the value of the teacher's best action must exceed the others, at
+            least 0, in units of the return.
+        margin_form: Whether the margin loss takes the "mean" over the actions, as in the paper's
+            released code, or the "max", as in DQfD.
+        margin_coefficient: Coefficient of the margin loss, at least 0. It is multiplied by lambda,
+            which falls from 1 to 0 as the student's score approaches the teacher's.
+        offline_updates: Gradient steps of the offline stage, on the teacher's data; at least 0.
+        wean_steps: Student decisions after which lambda is 0, whatever the score.
+        learning_rate: Learning rate, above 0.
     """
 
     q_learning: QLearningConfig = QLearningConfig(n_step=1)

@@ -20,8 +20,9 @@ class FineTuningConfig:
     """Settings of fine-tuning.
 
     Attributes:
-        q_learning: Settings shared by all methods, with 1-step returns.
-        learning_rate: Adam's learning rate, above 0; low, so that the student does not forget.
+        q_learning: Q-learning, as in all methods; with 1-step returns by default.
+        learning_rate: Learning rate, above 0. A low one keeps the student from forgetting what the
+            teacher learned.
     """
 
     q_learning: QLearningConfig = QLearningConfig(n_step=1)

@@ -23,15 +23,16 @@ class JsrlConfig:
     """Settings of JSRL.
 
     Attributes:
-        q_learning: Settings shared by all methods, with 1-step returns.
-        roll_in_steps: Initial longest roll-in K: the teacher plays the first k decisions of an
-            episode, k drawn uniformly from 1 to K. 100 is 1 / (1 - discount); 0 for none.
-        roll_in_decay: Factor on K from one iteration to the next, in [0, 1).
-        iteration_steps: Decisions in an iteration.
+        q_learning: Q-learning, as in all methods; with 1-step returns by default.
+        roll_in_steps: Initial limit K of the roll-in's length: the teacher plays the first k
+            decisions of an episode, with k drawn uniformly from 1 to K. 100 is 1 / (1 - discount);
+            with 0 there is no roll-in.
+        roll_in_decay: Factor in [0, 1) by which K is multiplied after each iteration.
+        iteration_steps: Student decisions in one iteration.
         mixture_share: Initial probability that the teacher takes a step after the roll-in; 0 leaves
             these steps to the student.
         mixture_steps: Decisions over which that probability falls linearly to 0.
-        learning_rate: Adam's rate, above 0.
+        learning_rate: Learning rate, above 0.
     """
 
     q_learning: QLearningConfig = QLearningConfig(n_step=1)

@@ -20,11 +20,11 @@ class ConservativeConfig:
     """The CQL penalty, and the learning rates.
 
     Attributes:
-        temperature: Divides the action values in the penalty, above 0.
-        coefficient: Coefficient of the penalty in the offline stage, at least 0.
-        offline_learning_rate: Adam's learning rate offline, above 0.
-        online_learning_rate: Adam's learning rate online, above 0; its moments are reset at the
-            switch.
+        temperature: Temperature of the penalty, above 0; divides the action values.
+        coefficient: Coefficient of the penalty in the offline stage, at least 0; online it is 0.
+        offline_learning_rate: Learning rate of the offline stage, above 0.
+        online_learning_rate: Learning rate of the online stage, above 0. The optimiser's moments
+            are reset between the two stages.
     """
 
     temperature: float = 0.1
@@ -42,9 +42,9 @@ class OfflinePretrainingConfig:
     """Settings of offline pre-training.
 
     Attributes:
-        q_learning: Settings shared by all methods, with 1-step returns.
-        conservative: The penalty and the rates.
-        offline_updates: Gradient steps on the teacher's data, at least 0.
+        q_learning: Q-learning, as in all methods; with 1-step returns by default.
+        conservative: The penalty of conservative Q-learning (CQL), and the learning rates.
+        offline_updates: Gradient steps of the offline stage, on the teacher's data; at least 0.
     """
 
     q_learning: QLearningConfig = QLearningConfig(n_step=1)
@@ -57,9 +57,9 @@ class RehearsalConfig:
     """Settings of rehearsal.
 
     Attributes:
-        q_learning: Settings shared by all methods, with 1-step returns.
-        conservative: The penalty and the rates.
-        offline_updates: Gradient steps on the teacher's data, at least 0.
+        q_learning: Q-learning, as in all methods; with 1-step returns by default.
+        conservative: The penalty of conservative Q-learning (CQL), and the learning rates.
+        offline_updates: Gradient steps of the offline stage, on the teacher's data; at least 0.
         teacher_data_share: Probability that a row of an online batch comes from the teacher's data,
             above 0 and below 1; the paper sweeps 1/16 to 1/2.
     """

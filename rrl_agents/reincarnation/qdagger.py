@@ -24,13 +24,13 @@ from rrl_agents.training.q_learning_config import QLearningConfig
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class WeaningConfig:
-    """How the teacher's weight lambda decreases, and the learning rate with it.
+    """How lambda, the weight of the teacher's loss, decreases, and the learning rate with it.
 
     Attributes:
-        wean_steps: Student decisions after which lambda is 0; 1.5M are 6M frames.
-        taught_learning_rate: Adam's learning rate while lambda is 1.
-        weaned_learning_rate: Adam's learning rate once lambda is 0; interpolated by lambda in
-            between.
+        wean_steps: Student decisions after which lambda is 0, whatever the score; 1.5M are 6M Atari
+            frames.
+        taught_learning_rate: Learning rate while lambda is 1.
+        weaned_learning_rate: Learning rate once lambda is 0; interpolated by lambda in between.
     """
 
     wean_steps: int = 1_500_000
@@ -47,13 +47,14 @@ class QDaggerConfig:
     """Settings of QDagger.
 
     Attributes:
-        q_learning: Settings shared by all methods, with 3-step returns.
-        distillation: How the student is drawn towards the teacher.
-        weaning: How it is weaned off, with a look at its score.
-        offline_updates: Gradient steps on the teacher's data, at least 0.
+        q_learning: Q-learning, as in all methods; with 3-step returns by default.
+        distillation: The distillation loss, which pulls the student's policy towards the teacher's.
+        weaning: How lambda, the weight of the distillation loss, falls from 1 to 0 as the student's
+            score approaches the teacher's.
+        offline_updates: Gradient steps of the offline stage, on the teacher's data; at least 0.
         teacher_data_share: Share of the rows of an online batch that come from the teacher's data,
-            at least 0 and below 1. The paper's is 0. Above 0 the student keeps what it learned from
-            the teacher's episodes while it has few of its own, as in rehearsal.
+            at least 0 and below 1. The paper uses 0. A share above 0, as in rehearsal, helps the
+            student remember the teacher's episodes while it has few of its own.
     """
 
     q_learning: QLearningConfig = QLearningConfig(n_step=3)
@@ -72,9 +73,10 @@ class KickstartingConfig:
     """Settings of kickstarting: QDagger's, without the offline stage.
 
     Attributes:
-        q_learning: Settings shared by all methods, with 3-step returns.
-        distillation: How the student is drawn towards the teacher.
-        weaning: How it is weaned off, with a look at its score.
+        q_learning: Q-learning, as in all methods; with 3-step returns by default.
+        distillation: The distillation loss, which pulls the student's policy towards the teacher's.
+        weaning: How lambda, the weight of the distillation loss, falls from 1 to 0 as the student's
+            score approaches the teacher's.
     """
 
     q_learning: QLearningConfig = QLearningConfig(n_step=3)
@@ -84,14 +86,15 @@ class KickstartingConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DaggerConfig:
-    """Settings of DAgger alone; its Q-learning term has the coefficient 0.
+    """Settings of DAgger alone, without a Q-learning loss; lambda stays 1.
 
     Attributes:
-        q_learning: Settings shared by all methods, with 3-step returns.
-        distillation: How the student is drawn towards the teacher.
-        learning_rate: Adam's rate, above 0.
-        offline_updates: Gradient steps on the teacher's data, at least 0.
-        teacher_data_share: As QDagger's.
+        q_learning: Q-learning, as in all methods; its loss has the coefficient 0 here.
+        distillation: The distillation loss, which pulls the student's policy towards the teacher's.
+        learning_rate: Learning rate, above 0.
+        offline_updates: Gradient steps of the offline stage, on the teacher's data; at least 0.
+        teacher_data_share: Share of the rows of an online batch that come from the teacher's data,
+            at least 0 and below 1.
     """
 
     q_learning: QLearningConfig = QLearningConfig(n_step=3)
@@ -107,14 +110,15 @@ class DaggerConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class QlDaggerConfig:
-    """Settings of QL + DAgger.
+    """Settings of QL + DAgger: QDagger without weaning; lambda stays 1.
 
     Attributes:
-        q_learning: Settings shared by all methods, with 3-step returns.
-        distillation: How the student is drawn towards the teacher.
-        learning_rate: Adam's rate, above 0.
-        offline_updates: Gradient steps on the teacher's data, at least 0.
-        teacher_data_share: As QDagger's.
+        q_learning: Q-learning, as in all methods; with 3-step returns by default.
+        distillation: The distillation loss, which pulls the student's policy towards the teacher's.
+        learning_rate: Learning rate, above 0.
+        offline_updates: Gradient steps of the offline stage, on the teacher's data; at least 0.
+        teacher_data_share: Share of the rows of an online batch that come from the teacher's data,
+            at least 0 and below 1.
     """
 
     q_learning: QLearningConfig = QLearningConfig(n_step=3)

@@ -19,8 +19,8 @@ class TabulaRasaConfig:
     """Settings of DQN (Adam), as in the paper's comparison.
 
     Attributes:
-        q_learning: Settings shared by all methods, with 1-step returns.
-        learning_rate: Adam's rate, above 0.
+        q_learning: Q-learning, as in all methods; with 1-step returns by default.
+        learning_rate: Learning rate, above 0.
     """
 
     q_learning: QLearningConfig = QLearningConfig(n_step=1)

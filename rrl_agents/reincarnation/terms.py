@@ -46,18 +46,19 @@ def temporal_difference(coefficient: float = 1.0) -> Term:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DistillationConfig:
-    """The distillation term, which draws the student towards its teacher.
+    """The distillation term, which pulls the student towards its teacher.
 
     Attributes:
-        loss: "kl", KL divergence of the softened policies (QDagger's); "best_action", cross-entropy
-            with the teacher's best action only; "values", mean squared difference of the action
-            values; or "best_action_and_values", the sum of the last two.
+        loss: "kl", KL divergence of the softened policies, as in QDagger; "best_action",
+            cross-entropy with the teacher's best action only; "values", mean squared difference of
+            the action values; or "best_action_and_values", the sum of the last two.
         temperature: Softmax temperature of student and teacher, above 0; ignored by "values".
-        teacher_temperature: Softmax temperature of the teacher, above 0; None for the student's, or
-            for the one in the card of a teacher that gives logits. Only "kl" uses it.
-        coefficient: Coefficient of the term, multiplied by lambda, at least 0, relative to the TD
-            loss of one value, distribution or quantile; None for the paper's: 1 for a categorical
-            student (its Rainbow), 3 for others (its DQN).
+        teacher_temperature: Softmax temperature of the teacher alone, above 0. None uses the one in
+            the teacher's card if the teacher gives logits, else the student's. Only "kl" uses it.
+        coefficient: Coefficient of the distillation loss relative to the TD loss of one value,
+            distribution or quantile, at least 0; multiplied by lambda, which falls from 1 to 0 in
+            methods that wean. None for the paper's: 1 for a categorical student (its Rainbow), 3
+            for others (its DQN).
     """
 
     loss: Literal["kl", "best_action", "values", "best_action_and_values"] = "kl"

@@ -27,9 +27,9 @@ class StudentConfig:
             correct the bias of prioritised replay, in [0, 1]; ignored with uniform replay.
         random_shift: Largest random shift of training images in each direction, in pixels (DrQ;
             Kostrikov et al., 2021, arXiv:2004.13649); 0 for none.
-        intensity_scale: Scale s of the random brightness factor of training images, 1 + s *
-            clip(normal, -2, 2), one per row (Schwarzer et al., 2021, arXiv:2007.05929), in [0, 1];
-            0 for none.
+        intensity_scale: Scale s, in [0, 1], of the random brightness factor of training images,
+            which is 1 + s * clip(normal, -2, 2), one per row (Schwarzer et al., 2021,
+            arXiv:2007.05929); 0 for none.
         quantile_samples: Quantile levels that "implicit_quantile" draws per row, for the online and
             for the target network each (Dabney et al., 2018b, N and N'); ignored by other heads.
     """

@@ -17,9 +17,9 @@ class OptimiserConfig:
             by Mnih et al., 2015.
         beta1: Adam's decay of the mean of gradients, in [0, 1); ignored by RMSProp.
         beta2: Decay of the mean of squared gradients, in [0, 1); DQN used 0.95 with RMSProp.
-        epsilon: Stabiliser, above 0: Adam adds it to the root of the second moment, RMSProp under
-            the root. 1.5e-4 is Rainbow's and the paper's for Adam, large because Q-learning
-            gradients are small.
+        epsilon: Constant in the denominator, above 0: Adam adds it to the root of the second
+            moment, RMSProp under the root. Rainbow and the paper use 1.5e-4 with Adam, which is
+            large because Q-learning gradients are small.
         centered: Whether RMSProp divides by the standard deviation of gradients, as in DQN, instead
             of their root mean square; ignored by Adam.
     """

@@ -13,15 +13,15 @@ class QLearningConfig:
     """Q-learning from replay (Mnih et al., 2015); defaults are the paper's common settings.
 
     Attributes:
-        n_step: Rewards summed before bootstrapping, at least 1.
+        n_step: Steps n of an n-step return: rewards summed before bootstrapping, at least 1.
         discount: Discount gamma per decision, in [0, 1).
         batch_size: Transitions in one update.
-        update_period: Decisions (`actor_steps`) per online update, the inverse of the replay ratio.
-        target_update_steps: Decisions between copies to the target network; a multiple of
-            `update_period`. Offline, an update counts as `update_period` decisions.
+        update_period: Decisions of the students per online update.
+        target_update_steps: Decisions between copies of the online network to the target network; a
+            multiple of `update_period`. Offline, an update counts as `update_period` decisions.
         min_replay_size: Decisions in replay before online updates begin.
-        initial_epsilon: Exploration rate before the decay, in [0, 1]; None for the method's choice:
-            `final_epsilon` for a student that is already trained, else 1.
+        initial_epsilon: Exploration rate before the decay, in [0, 1]. None uses `final_epsilon` for
+            a student that is trained before it plays, else 1.
         final_epsilon: Exploration rate after the decay, in [0, 1].
         epsilon_decay_steps: Length of the decay, in decisions.
         optimiser: Adam or RMSProp; the learning rate is a setting of the method.

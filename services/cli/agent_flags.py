@@ -29,10 +29,10 @@ class Played:
     """Flags shared by the commands that play an agent.
 
     Attributes:
-        environment: The environment to play; by default the agent's own, with its rules.
+        environment: The environment to play and its rules; by default the agent's own.
         epsilon: Probability of a random action, 0 to 1.
         first_seed: Seed of the first episode; each further episode adds 1.
-        peers: TLS and credentials for HOST:PORT.
+        peers: TLS and credentials for a service at HOST:PORT.
     """
 
     environment: EnvironmentConfig = EnvironmentConfig()

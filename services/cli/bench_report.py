@@ -27,9 +27,9 @@ def bench_report(
     Args:
         folder: The --out folder of `rrl bench run`; its suite.toml and results/ are enough.
         out: Folder for the report; FOLDER/report by default.
-        resamples: Bootstrap resamples behind every interval.
+        resamples: Number of bootstrap resamples for each interval.
         mixed_protocols: Accept a teacher score measured under a different protocol from the
-            students'; every figure is then marked.
+            students'; every figure then carries a note about it.
 
     Raises:
         UserError: it is not a suite's folder, no run is finished, or the scores are not comparable.
@@ -48,7 +48,7 @@ def bench_report(
         raise UserError(f"{folder} is not a suite's folder: it has no {place.suite.name}")
     suite, _ = read_suite(place.suite)
     if place.runs.is_dir():
-        # Else the scores are those that are kept.
+        # Without the runs, the report uses the scores stored in results/.
         write_results(place.results, collect(plan_suite(suite, place)))
     target = place.report if out is None else out
     summary = write_report(
@@ -72,5 +72,5 @@ def bench_report(
             f"({one['low']:.3f} to {one['high']:.3f}){teacher}"
         )
     for remark in summary["remarks"]:
-        print(f"mind: {remark}")
+        print(f"note: {remark}")
     print(f"report: {target / PAGE_FILE}")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def bench_run(
     suite: Positional[Path], *, out: Path, jobs: int | None = None, only: str = "*"
 ) -> None:
-    """Execute every run of a suite: entries x games x seeds, several at a time.
+    """Execute every run of a suite: each entry (a method and its settings) on each game and seed.
 
     Run the same command again to resume after a stop or a crash: finished runs are skipped, failed
     ones retried. A run that fails does not stop the others. On Ctrl-C every run saves a checkpoint,
@@ -27,9 +27,9 @@ def bench_run(
 
     Args:
         suite: The suite's file, e.g. suites/catch_smoke.toml.
-        out: Folder for its runs and results.
-        jobs: Runs at a time; by default one per core. Each run computes on one CPU thread, or on
-            the GPU if there is one; set JAX_PLATFORMS=cpu to keep off the GPU.
+        out: Folder for the suite's runs and results.
+        jobs: Runs at a time; by default one per CPU core. Each run computes on one CPU thread, or
+            on the GPU if there is one; set JAX_PLATFORMS=cpu to keep runs off the GPU.
         only: Execute only the runs whose name, ENTRY/GAME/seedN, matches this shell pattern, e.g.
             'qdagger/*'.
 

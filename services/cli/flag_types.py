@@ -17,7 +17,7 @@ from rrl_agents.typed_json import LARGEST_WHOLE
 FLAG_TYPES = ConstructorRegistry()
 """The registry for `tyro.cli`."""
 
-ASKED = create_mutex_group(required=True, title="what is asked")
+ASKED = create_mutex_group(required=True, title="teacher to query")
 """Exactly one of the flags with this annotation must be given."""
 
 

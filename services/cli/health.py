@@ -27,7 +27,7 @@ def health(
         address: HOST:PORT of a gRPC service.
         http: URL of a metrics page, http://HOST:PORT/metrics, instead of HOST:PORT.
         timeout_seconds: Seconds to wait for the answer.
-        peers: TLS and credentials for HOST:PORT.
+        peers: TLS and credentials for the service at HOST:PORT.
     """
     if (address is None) == (http is None):
         raise UserError("give either HOST:PORT of a gRPC service, or --http URL")
@@ -37,9 +37,9 @@ def health(
         try:
             fetch(page_address(http), timeout_seconds=timeout_seconds)
         except (OSError, ValueError) as error:
-            raise SystemExit(f"{http} does not serve: {error}") from error
+            raise SystemExit(f"{http} is not serving: {error}") from error
         return
     target = str(parse_address(address or ""))
     security = peers.security(target)
     if not is_serving(target, timeout_seconds=timeout_seconds, security=security):
-        raise SystemExit(f"{address} does not serve")
+        raise SystemExit(f"{address} is not serving")

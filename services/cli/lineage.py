@@ -23,11 +23,11 @@ _RUN_FILE = "config.json"
 def lineage(agent: Positional[str], *, json: bool = False) -> None:
     """Show an agent's family tree, the cost of each generation, and the total.
 
-    An ancestor that appears twice is counted once. Missing costs are shown as "unknown"; totals
-    that omit them as "at least".
+    An ancestor that appears twice is counted once. A cost that was not recorded is shown as
+    "unknown", and a total without it as "at least".
 
     Args:
-        agent: A teacher's name, path or URL, or the folder of a run, for its student.
+        agent: A teacher's name, path or URL; or the folder of a run, which stands for its student.
         json: Print one JSON object instead of tree and table.
 
     Raises:

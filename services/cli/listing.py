@@ -23,7 +23,7 @@ _ABOUT: Mapping[_What, str] = {
     "methods": "ways to use a teacher: METHOD in `rrl train METHOD`",
     "students": "a network and an algorithm, for every method except fine-tuning: --student NAME",
     "networks": "networks for a student of your own: --network.name NAME",
-    "environments": "--environment.name and --environment.game",
+    "environments": "environments and their games: --environment.name and --environment.game",
     "presets": "complete experiments for each method: --preset NAME",
     "teachers": "as in `rrl teacher list`: --teacher.checkpoint NAME",
 }
@@ -44,16 +44,16 @@ def list_main(arguments: Sequence[str]) -> None:
     tyro.cli(
         list_known,
         prog="rrl list",
-        description="\n".join(["List what there is to choose from, by name.", *lines]),
+        description="\n".join(["List what can be chosen by name.", *lines]),
         args=arguments,
     )
 
 
 def list_known(what: Positional[_What], *, json: bool = False) -> None:
-    """List what there is to choose from, by name.
+    """List what can be chosen by name.
 
     Args:
-        what: Which list to print; without it, the lists are described.
+        what: Which list to print; `rrl list` alone describes the lists.
         json: Print one JSON list, with every setting and its default.
     """
     if what == "teachers":

@@ -22,8 +22,8 @@ class Peers:
             trusted. Implied by root_certificates, certificate and server_name_override.
         root_certificates: PEM file with the certificate authorities to trust for the services'
             certificates.
-        certificate: PEM file with the client's certificate chain, for services that require one
-            (mTLS).
+        certificate: PEM file with the client's certificate chain, for services that
+            require one (mTLS).
         private_key: PEM file with the key of that certificate, without a passphrase.
         token_file: File whose first line is the bearer token; reread when it changes.
         server_name_override: Name expected in the services' certificates, if it differs from that

@@ -37,7 +37,8 @@ class Play(Played):
         beside: A second agent, shown beside the first in the same environment.
         episodes: Number of episodes, played one after the other.
         max_seconds: Longest film, in seconds.
-        frames_per_second: Steps shown per second; None for the environment's own speed.
+        frames_per_second: Agent steps shown per second, 1 to 120; None for the environment's own
+            speed.
     """
 
     out: Path = dataclasses.field(default=MISSING)

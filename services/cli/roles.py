@@ -1,7 +1,7 @@
 """`rrl replay|importer|learner|actor|evaluator`: one role by itself, for containers and clusters.
 
 Each takes the addresses of its peers, and the method, preset and settings of `rrl train`, which
-must be the same for all roles of a run. On one machine `rrl train` starts them all.
+must be the same for all roles of a run. On one machine `rrl train` starts all of them.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class _Role:
     """Flags of every role.
 
     Attributes:
-        experiment: What is run.
+        experiment: The experiment; the same for all roles of a run.
         telemetry: Log format and metrics page.
     """
 
@@ -66,14 +66,16 @@ class _Role:
 class Replay(_Role):
     """Serve the replay tables of a run until SIGTERM.
 
+    The flags of the experiment must be the same for all roles of the run.
+
     Attributes:
         run: Folder of the run.
-        port: Reverb's port. Reverb has neither authentication nor encryption: keep this port inside
-            your network.
-        control_port: Port of the control service, which restores the tables to a checkpoint, and of
-            health checks.
-        host: Address that control and health checks listen on; 0.0.0.0 admits other machines, and
-            opens Reverb's port to them.
+        port: TCP port of Reverb, which holds the tables. Reverb has neither authentication nor
+            encryption: keep this port inside your network.
+        control_port: TCP port of the control service, which saves and restores the tables for the
+            learner and answers health checks.
+        host: Address that the control service listens on; 0.0.0.0 admits other machines, and opens
+            the Reverb port to them, too.
         shard: Number of this shard, from 0 to --replay-shards minus 1.
         security: TLS and tokens of the control service; Reverb has neither.
         peers: TLS and credentials for the teacher service of --teacher.address.
@@ -93,14 +95,15 @@ class Importer(_Role):
     """Fill the teacher's table of a run from recorded data (--teacher.data).
 
     The teacher labels every state. The importer ends when the table is complete, or on SIGTERM;
-    start it again to resume.
+    start it again to resume. The flags of the experiment must be the same for all roles of the run.
 
     Attributes:
         run: Folder of the run, where the labels are written.
         replay_address: HOST:PORT of the replay server.
-        teacher_address: HOST:PORT of the teacher service, as for `rrl actor`; by default
-            --teacher.address.
-        peers: TLS and credentials for it.
+        teacher_address: HOST:PORT of the teacher service; for replicas, all of them separated by
+            commas, or dns:///NAME:PORT for all addresses of a DNS name. By default
+            that of --teacher.address.
+        peers: TLS and credentials for the teacher service.
     """
 
     run: Path = required()
@@ -113,17 +116,19 @@ class Importer(_Role):
 class Learner(_Role):
     """Train the student of a run until the run is finished, or until SIGTERM.
 
+    The flags of the experiment must be the same for all roles of the run.
+
     Attributes:
         run: Folder of the run.
         replay_address: HOST:PORT of the replay server; for several shards, all of them in order,
             separated by commas.
-        replay_control_address: HOST:PORT of replay's control service, in the same way for shards;
-            by default port 50054 of the same host.
+        replay_control_address: HOST:PORT of the replay server's control service; for several
+            shards, all of them in the same order. By default port 50054 of each --replay-address.
         host: Address to serve weights on; 0.0.0.0 admits other machines.
-        port: Port to serve weights on.
+        port: TCP port to serve weights on.
         security: TLS and tokens of the weight service.
-        peers: TLS and credentials for replay's control service and the teacher service of
-            --teacher.address.
+        peers: TLS and credentials for the replay server's control service, and for the
+            teacher service of --teacher.address.
         when_finished: What to do after the run: exit, or wait for SIGTERM and keep serving the
             weights.
     """
@@ -142,17 +147,19 @@ class Learner(_Role):
 class Actor(_Role):
     """Play environments and write the steps to replay until the run is finished, or until SIGTERM.
 
+    The flags of the experiment must be the same for all roles of the run.
+
     Attributes:
         learner_address: HOST:PORT of the learner.
         replay_address: HOST:PORT of the replay server; for several shards, all of them in order,
             separated by commas. The actor writes to shard number INDEX modulo their count.
         teacher_address: HOST:PORT of the teacher service; for replicas, all of them separated by
-            commas, or dns:///NAME:PORT for all addresses of a DNS name. Methods without a teacher
-            need none.
+            commas, or dns:///NAME:PORT for all addresses of a DNS name. By default
+            that of --teacher.address. Methods without a teacher need none.
         index: Number of this actor, from 0, unique within the run; auto derives it from the host's
-            name, for containers.
-        peers: TLS and credentials for the learner and the teacher.
-        when_finished: exit, or wait for SIGTERM.
+            name, for containers that share a command line.
+        peers: TLS and credentials for the learner and the teacher service.
+        when_finished: What to do after the run: exit, or wait for SIGTERM.
     """
 
     learner_address: str = required()
@@ -167,13 +174,16 @@ class Actor(_Role):
 class Evaluator(_Role):
     """Evaluate the student of a run until the run is finished, or until SIGTERM.
 
+    The flags of the experiment must be the same for all roles of the run.
+
     Attributes:
         run: Folder of the run, where the video is written.
         learner_address: HOST:PORT of the learner.
-        teacher_address: HOST:PORT of the teacher service, as for `rrl actor`; needed if the
-            teacher's card has no score.
-        peers: TLS and credentials for both.
-        when_finished: exit, or wait for SIGTERM.
+        teacher_address: HOST:PORT of the teacher service, as for `rrl actor`. Needed only if the
+            teacher's return is unknown: its card has no score, and --teacher.mean-return is not
+            given.
+        peers: TLS and credentials for the learner and the teacher service.
+        when_finished: What to do after the run: exit, or wait for SIGTERM.
     """
 
     run: Path = required()

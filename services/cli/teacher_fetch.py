@@ -42,7 +42,7 @@ def fetch(
     cache: Path | None = None,
     endpoint: str | None = None,
 ) -> None:
-    """Download a public agent, or the teacher at a URL, to be used by name or reference.
+    """Download a public agent, or the teacher at a URL.
 
     Example: `rrl teacher fetch --game Breakout` makes the name Breakout/dqn400-run1 available. An
     interrupted download resumes; complete files are not downloaded again.
@@ -53,7 +53,8 @@ def fetch(
             gs://… or https://…. Commands that take a teacher also take such a URL directly.
         show: Only list what is available: the games, or with --game its runs and checkpoints.
         cache: Folder for downloads; by default $RRL_CACHE, or ~/.cache/rrl.
-        endpoint: URL of a store other than Google's; by default $STORAGE_EMULATOR_HOST, if set.
+        endpoint: URL of a store to use instead of Google Cloud Storage; by default that of
+            $STORAGE_EMULATOR_HOST, if set.
     """
     if reference is not None:
         others = {"list": show, "endpoint": endpoint is not None}
@@ -67,7 +68,7 @@ def fetch(
         _list(bucket, agent, request.game)
         return
     if not request.game:
-        raise UserError("--game is missing; --list shows the games there are")
+        raise UserError("--game is missing; --list shows the available games")
     store = cache or cache_directory()
     root = store / "checkpoints"
     fetched = fetched_before(request, root) or _download(request, bucket, root)

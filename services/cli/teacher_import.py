@@ -26,8 +26,8 @@ def import_teacher(
 ) -> None:
     """Import a teacher saved by another library, adding what its files do not record.
 
-    Nothing in the files is executed. If there is nothing to add, you can skip this command and name
-    the files wherever a teacher is expected.
+    Nothing in the files is executed. If there is nothing to add, you can skip this command and give
+    the path of the files wherever a teacher is expected.
 
     Args:
         source: A Dopamine agent (its directory, ckpt.N or tf_ckpt-N), a model saved by

@@ -39,8 +39,8 @@ def label(
 
     DATA is a replay buffer that Dopamine saved: $store$_observation_ckpt.N.gz, ...action, ...reward
     and ...terminal, add_count_ckpt.N.gz, invalid_range_ckpt.N.gz. It is streamed, so a million
-    frames need no more memory than a thousand. Give either --teacher (served by this command) or
-    --address (a running service). Run the same command again to resume after a stop.
+    frames need no more memory than a thousand. Give either --teacher, which this command serves, or
+    the --address of a running service. Run the same command again to resume after a stop.
 
     The labels are a folder with scores.npy, float32 [rows, actions] in time order, and labels.json,
     which identifies the data and the teacher. Rows without a full frame stack stay zero.
@@ -52,20 +52,23 @@ def label(
             its checkpoints, model of Stable-Baselines3, CleanRL or PyTorch, ONNX file), a URL of
             one, a Python policy as module:factory, or several of these as ensemble:RULE:A,B (rules
             mean, values, highest).
-        address: HOST:PORT of a teacher service.
+        address: HOST:PORT of a running teacher service.
         out: Folder for the labels; by default a folder inside DATA, named after the teacher and the
             data.
         number: Number N of the saved buffer; the newest by default.
-        backend: jax, onnx (ONNX Runtime, on the CPU), or auto, which measures both at the start and
-            takes the faster one.
-        peers: TLS and credentials for --address.
+        backend: How to run --teacher: jax, onnx (ONNX Runtime, on the CPU), or auto, which measures
+            both at the start and takes the faster one.
+        peers: TLS and credentials for the service at --address.
 
     Raises:
         UserError: The data is damaged, the teacher does not accept its states, or the folder has
             labels of other data or another teacher.
     """
     if teacher is None and backend != "auto":
-        raise UserError("--backend is about the teacher of --teacher, and there is none")
+        raise UserError(
+            "--backend applies to --teacher only; leave it out, as the service at --address "
+            "chooses its own"
+        )
     keep_large_buffers()
     directory = Path(locate(data))
     with user_errors((ValueError,)):

@@ -45,14 +45,14 @@ def minari(
             or stopped run; or recorded data, as for `rrl teacher label`.
         out: Directory to write; must not exist. The last two parts of a dataset's path are its id
             and must end in -vN: ~/.minari/datasets/pong/ours-v0.
-        stack_size: Frames in one observation, for a dataset.
-        table: Whose play to convert, for a run.
+        stack_size: Frames stacked in one observation, if DATASET is converted.
+        table: Which of a run's replay tables to convert, if RUN is.
 
     Raises:
         UserError: It is not such a dataset, run or data, is damaged, or cannot be written.
     """
     if out.exists():
-        raise UserError(f"--out: {out} exists already; choose another place")
+        raise UserError(f"--out: {out} exists already; choose another directory")
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     dataset = Path(source)

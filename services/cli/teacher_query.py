@@ -45,8 +45,8 @@ def query(
             of its checkpoints, model of Stable-Baselines3, CleanRL or PyTorch, ONNX file), a URL of
             one, a Python policy as module:factory, or several of these as ensemble:RULE:A,B (rules
             mean, values, highest).
-        address: HOST:PORT of a teacher service.
-        peers: TLS and credentials for it.
+        address: HOST:PORT of a running teacher service.
+        peers: TLS and credentials for the service at --address.
     """
     if not out.resolve().parent.is_dir():
         raise UserError(f"--out: there is no directory {out.resolve().parent}; make it first")

@@ -32,11 +32,11 @@ _HEADINGS = (
 
 
 def top(*, metrics: str = "127.0.0.1:9101", interval: float = 2.0, once: bool = False) -> None:
-    """Show the load of a running teacher service until Ctrl-C, even across restarts.
+    """Show the load of a running teacher service until Ctrl-C, also while the service restarts.
 
     Args:
         metrics: HOST:PORT of its metrics page (`rrl teacher serve --metrics-port`).
-        interval: Seconds between updates, 0.1 to 3600; rates are over one interval.
+        interval: Seconds between updates, 0.1 to 3600; rates are averages over one interval.
         once: Print one interval, then exit.
     """
     check_interval(interval)

@@ -21,9 +21,9 @@ class Train:
     Attributes:
         experiment: The experiment.
         run: Folder of the run.
-        baseline: Baseline file with another run's curve to draw in the report; `rrl report
-            --export-baseline` writes one.
-        peers: TLS and credentials for --teacher.address.
+        baseline: Baseline file with another run's curve to draw in the report, written
+            by `rrl report --export-baseline`.
+        peers: TLS and credentials for the teacher service of --teacher.address.
     """
 
     experiment: Settings
@@ -41,7 +41,10 @@ def train_main(arguments: list[str]) -> None:
     own = parse(Train, arguments, "rrl train")
     served = own.experiment.teacher.address
     if served is None and own.peers != Peers():
-        raise UserError("--peers is about the teacher of --teacher.address, and there is none")
+        raise UserError(
+            "--peers applies to the service of --teacher.address only; give that address, or leave "
+            "--peers out"
+        )
     peers = own.peers.security(served)
     # Imported once the flags are valid, as it takes seconds.
     with spinning("rrl train"):

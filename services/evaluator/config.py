@@ -22,11 +22,11 @@ class EvaluationProtocol:
         epsilon: Probability of a random action; 0.001 as in Dopamine.
         num_envs: Environments stepped in parallel; each plays its share of the episodes to the end,
             so that short episodes do not count more often than long ones.
-        max_share: Share of the machine's cores that an evaluation may use while the run is busy,
-            above 0; 1 for no limit. An evaluation that the run waits for is never slowed.
+        max_share: Share of the machine's CPU cores that an evaluation may use while the run is
+            busy, above 0; 1 for no limit. An evaluation that the run waits for is not limited.
         first_seed: Seed of the first episode of every evaluation; each further episode adds 1. All
-            evaluations, including the teacher's, then play the same episodes, which can be compared
-            one by one. None draws new seeds for each evaluation.
+            evaluations, including the teacher's, then play the same episodes, so that they can be
+            compared one by one. None draws new seeds for each evaluation.
     """
 
     episodes: int = 10

@@ -23,21 +23,21 @@ class TeacherChoice:
         checkpoint: A name of `rrl teacher list`, a path (teacher directory, Dopamine agent or one
             of its checkpoints, model of Stable-Baselines3, CleanRL or PyTorch, ONNX file), a URL of
             one, a Python policy as `module:factory`, or several as `ensemble:RULE:A,B` (rules mean,
-            values, highest); None for a method that needs no teacher: the return `mean_return` then
-            has score 1.
-        address: HOST:PORT of a running teacher service, here or on another machine, instead of
-            `checkpoint`; for replicas, all of them separated by commas. The run then starts no
-            teacher service.
-        mean_return: The teacher's mean return; None takes the score in its card, or has the
-            evaluator measure it if the card has none.
-        data: Directory of a Dopamine agent's replay data, or a fetched agent's name, to fill the
-            teacher's table; None has the teacher play.
-        data_number: Number of the data's checkpoint; None for the newest.
-        labels: Folder with this teacher's labels of the data, made by `rrl teacher label`, to share
+            values, highest). None for a method that needs no teacher; give `mean_return` then, the
+            return that has score 1.
+        address: HOST:PORT of a running teacher service, here or on another machine, to use
+            instead of `checkpoint`; for replicas, all of them separated by commas. The run then
+            starts no teacher service.
+        mean_return: The teacher's mean return. None takes it from the teacher's card; if the card
+            has no score, the evaluator measures it.
+        data: Recorded data to fill the teacher's table with: the directory of a Dopamine agent's
+            replay data, or a fetched agent's name. None has the teacher play instead.
+        data_number: Number of the checkpoint in `data`; None for the newest.
+        labels: Folder with this teacher's labels of `data`, made by `rrl teacher label`, to share
             between runs; None labels the data for this run only, in its own folder.
-        play: Folder for the teacher's play, to share between runs in one process. The first run
+        play: Folder for the teacher's play, to share between runs with --one-process. The first run
             saves the teacher's table and its evaluation there; the others load them, whatever their
-            seeds. None has the teacher play for each run. Not with `data`.
+            seeds. None has the teacher play for each run. Cannot be combined with `data`.
     """
 
     checkpoint: str | None = "pong_dqn"
@@ -63,45 +63,46 @@ class ExperimentConfig:
 
     Attributes:
         method: How the teacher is used.
-        environment: The environment.
+        environment: The environment that students and teacher play, and its rules.
         network: The student's architecture; a method that starts from the teacher's weights uses
-            the teacher's.
+            the teacher's architecture instead.
         student: How the student learns: double Q-learning, priorities, augmentation.
         teacher: The teacher that the student learns from.
-        teacher_steps: Agent steps that the teacher plays into its table first, if the method learns
-            from them. With recorded data, how many of its newest steps to use at most;
-            `replay_capacity` limits them, too.
+        teacher_steps: Agent steps (decisions) that the teacher plays into its replay table before
+            training, if the method learns from that table. With recorded data, the most of its
+            newest steps to use; `replay_capacity` limits these, too.
         collect_epsilon: Probability of a random action while the teacher plays into its table; None
-            for 0.01. The labels stay the teacher's own. Raise it where states contain the last
-            action and the teacher mostly repeats it: random actions then show what it does
-            otherwise.
-        online_steps: Agent steps that the students play, over all actors.
+            for 0.01. Labels are the teacher's scores either way. Raise it if states contain the
+            last action and the teacher mostly repeats that: random actions then show what the
+            teacher does after other ones.
+        online_steps: Agent steps (decisions) that the students play, summed over all actors.
         evaluation: How students are scored.
         offline_evaluation_period: Updates between evaluations in the offline stage.
         online_evaluation_period: Updates between evaluations in the online stage.
         num_actors: Number of actor processes.
         envs_per_actor: Environments that each actor steps in parallel.
-        replay_capacity: Transitions that each table holds, over all shards.
-        replay_shards: Number of replay servers, which share the tables and the actors between them.
-        checkpoint_period_seconds: Seconds between checkpoints, the most work that a crash loses.
+        replay_capacity: Most transitions in each table, summed over all shards.
+        replay_shards: Number of replay servers; tables and actors are divided among them.
+        checkpoint_period_seconds: Seconds between checkpoints; a crash loses at most this much
+            work.
         publish_period_updates: Updates between publications of weights to the actors.
         weights_period_seconds: Seconds between an actor's polls for new weights.
-        updates_per_block: Updates that the learner makes in one block, fetching as many batches at
-            once; None for 10, or 1 with prioritised replay. Weights and priorities are sent between
-            blocks.
+        updates_per_block: Updates that the learner makes in one block, for which it fetches all
+            batches at once; None for 10, or 1 with prioritised replay. Weights and priorities are
+            sent between blocks.
         keeps_teacher_data: Whether the learner keeps the teacher's data in its own memory, each
-            frame once, and samples from there instead of from replay. None does so if it takes at
-            most 1 GiB. Without effect in one process, where the tables are in memory anyway.
+            frame once, and samples from there instead of from replay. None does so if the data
+            takes at most 1 GiB. Ignored with --one-process, where all tables are in memory.
         learner: Precision and devices of the updates.
         pause_for_evaluation: Whether updates wait for each evaluation that is due. Curves are then
             complete, and weaning does not depend on the speed of evaluations.
-        one_process: Whether all roles share one process and one thread, with replay in its memory:
-            for small environments, where processes and sockets cost more than the work. All actors
-            are merged into one, and results depend on the seed only.
+        one_process: Whether all roles share one process and one thread, with replay in memory: for
+            small environments, where communication between processes costs more than the work
+            itself. All actors are merged into one, and results depend on the seed only.
         seed: Seed of weights, behaviour and evaluation.
-        track: Where to send curves, configuration, lineage and the report: any of tensorboard (in
-            the run's folder), trackio, wandb and mlflow. The last three must be installed, and are
-            configured by their own environment variables.
+        track: Trackers that get the curves, configuration, lineage and report: any of tensorboard,
+            which writes files to the run's folder, trackio, wandb and mlflow. The last three must
+            be installed, and are configured by their own environment variables.
     """
 
     method: MethodConfig

@@ -221,9 +221,9 @@ def _check_teacher(experiment: Experiment) -> None:
     card, spec = experiment.card, experiment.spec
     if card is None and (experiment.teacher_return is None or experiment.needs_card):
         raise ValueError(
-            f"{experiment.recipe.name} is to run without a teacher: choose one with "
-            "--teacher.checkpoint, or a method that needs none (tabula_rasa) and "
-            "--teacher.mean-return, the return that 1 stands for on the scale of scores"
+            f"{experiment.recipe.name} has no teacher: choose one with --teacher.checkpoint, or "
+            "use a method that needs none (tabula_rasa) and give --teacher.mean-return, the return "
+            "that has score 1"
         )
     if card is not None:
         misfit = card.spec.misfit(

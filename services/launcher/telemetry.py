@@ -24,11 +24,13 @@ class Telemetry:
     """Logging and metrics of a role's process.
 
     Attributes:
-        metrics_port: TCP port of its Prometheus page; 0 picks a free one, None serves no page.
-        metrics_host: Address that the page listens on; 0.0.0.0 admits other machines.
-        log_format: text, or json for one object per line; by default $RRL_LOG_FORMAT, else text.
-        run_name: Name of the run in log lines and on the page; by default $RRL_RUN_NAME, else the
-            name of the run's folder, if the role has it.
+        metrics_port: TCP port of the role's Prometheus metrics page; 0 picks a free one, None
+            serves no page.
+        metrics_host: Address to serve the metrics page on; 0.0.0.0 admits other machines.
+        log_format: Format of log lines: text, or json for one object per line; by default
+            that of $RRL_LOG_FORMAT, else text.
+        run_name: Name of the run in log lines and on the metrics page; by default $RRL_RUN_NAME,
+            else the name of the run's folder, if the role has that folder.
     """
 
     metrics_port: int | None = None

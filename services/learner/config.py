@@ -34,11 +34,11 @@ class ArithmeticConfig:
     """Precision and devices of the updates.
 
     Attributes:
-        dtype: Type that the student's layers compute in while it learns: "float32", or "bfloat16",
+        dtype: Type that the student's layers compute in during updates: "float32", or "bfloat16",
             which is several times as fast on GPUs. Parameters, optimiser, the last layer, targets
             and losses are float32 either way, as are acting, evaluation and export.
-        devices: Number of devices that share the rows of each batch; each holds all parameters.
-            Results equal those of one device, up to rounding.
+        devices: Number of devices (GPUs) among which the rows of each batch are divided; each holds
+            all parameters. Results equal those of one device, up to rounding.
     """
 
     dtype: ComputeType = "float32"

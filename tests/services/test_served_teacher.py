@@ -192,7 +192,7 @@ def test_the_command_line_names_one_teacher_and_its_credentials(
     assert rrl([*words, f"--teacher.address={address}"]) == 2
     assert "give one of them" in capsys.readouterr().err
     assert rrl([*words, "--peers.tls"]) == 2
-    assert "there is none" in capsys.readouterr().err
+    assert "--peers applies to the service of --teacher.address only" in capsys.readouterr().err
     away = f"--teacher.address=localhost:{free_port()}"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("services.launcher.served_teacher._READY_SECONDS", 0.2)

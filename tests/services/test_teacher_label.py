@@ -169,7 +169,7 @@ def test_what_is_wrong_is_said_in_one_line(
     with pytest.raises(SystemExit):
         run(["teacher", "label", str(data)])
     assert "--teacher, --address" in capsys.readouterr().err
-    with pytest.raises(UserError, match="--backend is about the teacher of --teacher"):
+    with pytest.raises(UserError, match="--backend applies to --teacher only"):
         label(str(data), address="127.0.0.1:1", backend="jax")
     with pytest.raises(UserError, match="0 directories hold replay buffer 6"):
         label(str(data), address="127.0.0.1:1", number=6)

@@ -1,7 +1,8 @@
 r"""Run a command of github.com/google-research/reincarnating_rl on rrl.
 
-Takes the released code's flags. Gin files and bindings become settings of rrl; those without an
-effect here are listed. A missing gin file is looked up among those that come with rrl, so this
+Takes the flags of that repository. Gin files and bindings become settings of rrl; those without an
+effect here are listed. A gin file that does not exist is looked up by name among those that come
+with rrl, so that this command
 
   python -um services.cli.reincarnating_train --agent qdagger_rainbow \
     --gin_files reincarnating_rl/configs/qdagger_rainbow.gin \
@@ -88,7 +89,7 @@ def translated(flags: argparse.Namespace) -> tuple[ExperimentConfig, list[str]]:
     single = [re.sub(r"^\s*@", f"{network} = @", text) for text in flags.gin_bindings]
     values = Values(read(flags.gin_files, single))
     values.notes += [
-        f"{file} is not there: reading the file of that name that comes with rrl"
+        f"{file} does not exist: reading the file of that name that comes with rrl"
         for file in flags.gin_files
         if not Path(file).exists()
     ]
@@ -120,21 +121,25 @@ def parse_flags(arguments: Sequence[str]) -> argparse.Namespace:
         type=present_name,
         choices=AGENTS,
         default="qdagger_dqn",
-        help="kickstarting is qdagger_dqn with kickstarting_dqn.gin, DrQ is qdagger_rainbow with "
-        "qdagger_drq.gin",
+        help="agent to train (default: qdagger_dqn); for kickstarting give qdagger_dqn and "
+        "kickstarting_dqn.gin, for DrQ qdagger_rainbow and qdagger_drq.gin",
     )
-    parser.add_argument("--base_dir", type=Path, required=True, help="the run's folder")
-    parser.add_argument("--gin_files", **several, help="gin files, in order")
+    parser.add_argument("--base_dir", type=Path, required=True, help="folder of the run")
+    parser.add_argument(
+        "--gin_files", **several, help="gin files, read in order; later ones override earlier ones"
+    )
     parser.add_argument(
         "--gin_bindings",
         **several,
-        help="single bindings, which override the files', each in quotes; @NETWORK alone gives the "
-        "agent that network",
+        help="single bindings, each in quotes, which override those of the files; @NETWORK alone "
+        "sets the agent's network",
     )
     _add_teacher(parser)
-    parser.add_argument("--run_number", dest="seed", type=int, default=1, help="the seed")
+    parser.add_argument(
+        "--run_number", dest="seed", type=int, default=1, help="seed of the run (default: 1)"
+    )
     for name in _NO_EFFECT:
-        parser.add_argument(f"--{name}", nargs="?", help="accepted, without effect")
+        parser.add_argument(f"--{name}", nargs="?", help="accepted, but ignored")
     return parser.parse_args(arguments)
 
 
@@ -144,22 +149,27 @@ def _add_teacher(parser: argparse.ArgumentParser) -> None:
         dest="teacher",
         type=_directory,
         required=True,
-        help="a Dopamine agent's directory, e.g. DQN_400/Breakout/1; also says the game",
+        help="directory of a Dopamine agent, e.g. DQN_400/Breakout/1; the game is read from the "
+        "path",
     )
     parser.add_argument(
         "--teacher_checkpoint_number",
         dest="number",
         type=int,
-        help="which of its checkpoints; default: newest",
+        help="number of its checkpoint (default: the newest)",
     )
-    parser.add_argument("--teacher_checkpoint_file_prefix", choices=("ckpt", "tf_ckpt"))
-    parser.add_argument("--teacher_agent", choices=("dqn",), help="the teacher's kind")
+    parser.add_argument(
+        "--teacher_checkpoint_file_prefix",
+        choices=("ckpt", "tf_ckpt"),
+        help="accepted, but ignored: the format is detected",
+    )
+    parser.add_argument("--teacher_agent", choices=("dqn",), help="kind of the teacher")
 
 
 def _directory(text: str) -> Path:
     if not Path(text).is_dir():
         raise argparse.ArgumentTypeError(
-            f"there is no directory {text}; `rrl teacher fetch` gets the public ones, and says "
-            "where they lie"
+            f"there is no directory {text}; `rrl teacher fetch` downloads the public agents and "
+            "prints their directories"
         )
     return Path(text)

@@ -32,11 +32,11 @@ def status(
     """Show a run's progress, and which of its roles are up.
 
     Args:
-        run: Folder of the run; not needed if you give the addresses of its roles. It is enough for
-            a run of `rrl train` on this machine; if no role answers, the newest checkpoint is
-            shown.
+        run: Folder of the run, sufficient for a run of `rrl train` on this machine; if no role
+            answers, the newest checkpoint is shown. Not needed if you give the addresses of the
+            roles.
         learner_address: HOST:PORT of the learner, for a run on other machines.
-        metrics: Metrics pages of the roles, http://HOST:PORT/metrics each, for a run on other
+        metrics: URLs of the roles' metrics pages, http://HOST:PORT/metrics each, for a run on other
             machines.
         interval: Seconds between updates of --watch, 0.1 to 3600.
         watch: Keep updating until Ctrl-C; also shows each stage's rate and the time left.

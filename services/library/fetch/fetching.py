@@ -116,10 +116,10 @@ class FetchRequest:
     """The agent to fetch; the flags of `rrl teacher fetch`.
 
     Attributes:
-        game: The game, in any spelling; required unless you give --list.
-        run: Number of the agent's run.
+        game: The game, in snake_case or CamelCase; required unless you give --list.
+        run: Number of the training run, of the several that were published for each game.
         checkpoint: Number of the checkpoint; the newest by default.
-        replay: Also fetch the agent's replay data, gigabytes.
+        replay: Also fetch the agent's replay data, which takes gigabytes.
         agent: The kind of agent: dqn400 (Agarwal et al. 2022); Dopamine's lucid-dqn, lucid-c51,
             lucid-rainbow and lucid-iqn (TensorFlow), or jax-dqn, jax-dqn_adam_mse, jax-c51,
             jax-rainbow, jax-quantile and jax-implicit_quantile.

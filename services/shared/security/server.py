@@ -39,8 +39,8 @@ class SecurityConfig:
         client_ca: PEM file with certificate authorities; clients must then present a certificate
             signed by one of them (mTLS).
         token_file: File with bearer tokens, one per line; calls must carry one of them.
-        missing_tokens_revoke: Whether deleting or emptying the token file refuses all callers;
-            otherwise its last tokens stay valid until there are new ones.
+        missing_tokens_revoke: Whether all calls are refused once the token file is deleted or
+            empty; otherwise its last tokens stay valid until it has new ones.
     """
 
     certificate: Path | None = None

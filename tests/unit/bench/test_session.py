@@ -145,7 +145,7 @@ TEACHER = 'method = "tabula_rasa"\nstudent = "vector_dqn"\n\n[teacher.settings]'
                 '"method.learning_rate" = 3e-3\n"method.q_learning': '"method.q_learning',
             },
             "*",
-            "teacher/catch: kickstarting is to run without a teacher",
+            "teacher/catch: kickstarting has no teacher",
         ),
         ({}, "qdager*", "names are like .*/catch/seed1"),
     ],

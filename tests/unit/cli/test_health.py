@@ -59,9 +59,9 @@ def test_a_metrics_page_that_answers_is_well() -> None:
 
 
 def test_nobody_is_not_well() -> None:
-    with pytest.raises(SystemExit, match="does not serve"):
+    with pytest.raises(SystemExit, match="is not serving"):
         health(f"127.0.0.1:{free_port()}", timeout_seconds=0.5)
-    with pytest.raises(SystemExit, match="does not serve"):
+    with pytest.raises(SystemExit, match="is not serving"):
         health(http=f"http://127.0.0.1:{free_port()}/metrics")
 
 

@@ -216,7 +216,7 @@ def test_what_is_shown_before_a_run_names_teacher_and_game(catch_teacher: Path) 
             "10, 5, 1.*10, 5, 2",
         ),
         ("nowhere", {}, "no teacher"),
-        (None, {"teacher": TeacherChoice(checkpoint=None)}, "qdagger is to run without a teacher"),
+        (None, {"teacher": TeacherChoice(checkpoint=None)}, "qdagger has no teacher: choose one"),
         (None, {"online_steps": 20_000}, "online_steps 20000 .* min_replay_size 20000"),
         (None, {"teacher_steps": 0}, "offline updates need data of the teacher"),
         (None, {"replay_capacity": 100}, "capacity 100 is less than min_replay_size 20000"),

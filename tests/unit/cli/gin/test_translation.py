@@ -220,7 +220,7 @@ def test_the_readmes_debugging_bindings_do_what_they_say(breakout: Path) -> None
     assert "1 whole episodes per evaluation" in notes
     # The rest is the file's.
     assert config.online_steps == 15 * 250_000
-    assert "qdagger_rainbow.gin is not there: reading the file of that name that comes" in notes
+    assert "qdagger_rainbow.gin does not exist: reading the file of that name that comes" in notes
 
 
 @pytest.mark.parametrize(
