@@ -146,7 +146,9 @@ class LearnerClient:
             return method(request, timeout=self._timeout_seconds)
         except grpc.RpcError as error:
             if error.code() is grpc.StatusCode.UNIMPLEMENTED:
-                raise ValueError(f"{self._peer}: the server there is no learner") from error
+                raise ValueError(
+                    f"{self._peer}: this server is not a learner; check the address"
+                ) from error
             if error.code() in refusals:
                 raise EvaluationRefused(error.details()) from error
             raise failure(

@@ -6,9 +6,9 @@
     server <--restore_from------- the folder of a checkpoint of the run, exactly this one
 
 A checkpoint left in the working folder is newer than the learner's weights and must not be loaded:
-the server removes it at its start. Table sizes, contents, counts and the rate limiter's state all
-survive (seen with Reverb 0.14); so does the tables' configuration, which takes precedence over that
-of the restarted server (`server` compares the two).
+the server removes it when it starts. A checkpoint restores table sizes, contents, counts and the
+rate limiter's state (checked with Reverb 0.14). It also restores the tables' configuration, which
+overrides that of the restarted server; `server` compares the two.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ def checkpoint_replay(address: str) -> Path:
         address: "host:port" of the replay server.
 
     Returns:
-        The checkpoint's folder, as the server sees it; replaced by the next call.
+        The checkpoint's folder, a path on the server's machine; replaced by the next call.
 
     Raises:
         ReplayTimeout: the server does not answer.
         RuntimeError: the server could not write.
     """
-    # The call itself has no deadline, and waits without end for a server that is down.
+    # Reverb's checkpoint call has no deadline, and waits forever for a server that is down.
     table_counts(address, timeout_seconds=_ANSWER_SECONDS)
     try:
         return Path(reverb.Client(address).checkpoint())
@@ -71,10 +71,10 @@ def link_checkpoint(src: Path, dst: Path) -> None:
 
 
 def check_checkpoint(path: Path) -> None:
-    """Check that a folder holds a complete checkpoint: Reverb would silently start empty.
+    """Check that a folder holds a complete checkpoint; without one, Reverb silently starts empty.
 
     Raises:
-        UserError: it holds none.
+        UserError: it does not.
     """
     if not path.is_dir():
         raise UserError(
@@ -83,7 +83,7 @@ def check_checkpoint(path: Path) -> None:
     lacking = [name for name in (*_DATA_FILES, _DONE_FILE) if not (path / name).is_file()]
     if not lacking:
         sizes = {name: (path / name).stat().st_size for name in _DATA_FILES}
-        # Each item points into chunks, and only such chunks are written: both are empty, or none.
+        # Items refer to chunks, and only such chunks are written: both files are empty, or neither.
         one_sided = bool(sizes[_CHUNKS]) != bool(sizes[_ITEMS])
         needed = (_TABLES, _CHUNKS, _ITEMS) if one_sided else (_TABLES,)
         lacking = [name for name in needed if not sizes[name]]
@@ -94,11 +94,11 @@ def check_checkpoint(path: Path) -> None:
 
 
 def drop_working_checkpoints(root: Path) -> None:
-    """Remove the server's checkpoints: the run has them by now, or they are incomplete.
+    """Remove the server's checkpoints: the run has a copy of them, or they are incomplete.
 
-    On a full disk, Reverb leaves incomplete ones. And it names checkpoints by the clock and keeps
-    the one with the latest name: where the clock has stepped back, it would delete the next one as
-    soon as it is written.
+    On a full disk, Reverb leaves incomplete ones. Reverb names checkpoints by the time and keeps
+    the one with the latest name: if the clock was set back, it would delete the next checkpoint as
+    soon as that is written.
 
     Args:
         root: Reverb's working folder, while Reverb is idle.
@@ -115,8 +115,8 @@ def empty_checkpoint_root(root: Path) -> None:
         root: Reverb's working folder; made if it is missing.
 
     Raises:
-        UserError: the folder holds something else, and nothing is removed; or one of them cannot
-            be removed.
+        UserError: the folder holds other files, in which case nothing is removed; or a checkpoint
+            cannot be removed.
     """
     root.mkdir(parents=True, exist_ok=True)
     for entry in sorted(root.iterdir()):
@@ -128,6 +128,6 @@ def empty_checkpoint_root(root: Path) -> None:
     drop_working_checkpoints(root)
     if left := next(root.iterdir(), None):
         raise UserError(
-            f"{left} cannot be removed, and replay would begin with it instead of the run's own "
+            f"{left} cannot be removed, and replay would load it instead of the run's own "
             "checkpoint; remove it, and start again"
         )

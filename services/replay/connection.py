@@ -28,10 +28,11 @@ class TableCounts:
 
     Attributes:
         size: Items in the table now.
-        inserted: Items ever inserted; a restored table counts on from its checkpoint.
-        sampled: Items ever sampled, those that readers have fetched ahead included; likewise.
-        takes_inserts: Whether the rate limiter would let another item in now.
-        gives_samples: Whether it would let one be sampled.
+        inserted: Items ever inserted; a restored table continues the count of its checkpoint.
+        sampled: Items ever sampled, including those that readers have prefetched; a restored table
+            continues this count, too.
+        takes_inserts: Whether the rate limiter would allow an insert now.
+        gives_samples: Whether the rate limiter would allow a sample now.
     """
 
     size: int
@@ -62,7 +63,7 @@ def table_counts(address: str, *, timeout_seconds: float = 10.0) -> dict[str, Ta
 def wait_for_tables(
     address: str, stop: threading.Event, timeout_seconds: float
 ) -> dict[str, TableCounts] | None:
-    """The counts of all tables once the server is there; None when `stop` is set first.
+    """The counts of all tables once the server answers; None if `stop` is set first.
 
     Raises:
         UserError: no answer in time.
@@ -73,7 +74,9 @@ def wait_for_tables(
             return table_counts(address, timeout_seconds=1.0)
         except ReplayTimeout as error:
             if time.monotonic() > end:
-                raise UserError(f"{error}; is the replay server running?") from error
+                raise UserError(
+                    f"{error}; start the replay server, or check its address (--replay-address)"
+                ) from error
     return None
 
 
@@ -83,7 +86,10 @@ def reset_table(address: str, table: str) -> None:
 
 
 def _takes_inserts(limiter: Any) -> bool:
-    """Whether inserted * samples_per_insert - sampled may grow by one insert (Reverb's rule)."""
+    """Whether the limiter allows an insert: Reverb bounds inserted * samples_per_insert - sampled.
+
+    An insert raises that number by samples_per_insert, a sample lowers it by 1.
+    """
     inserted, sampled = limiter.insert_stats.completed, limiter.sample_stats.completed
     if inserted + 1 <= limiter.min_size_to_sample:
         return True
@@ -91,7 +97,7 @@ def _takes_inserts(limiter: Any) -> bool:
 
 
 def _gives_samples(size: int, limiter: Any) -> bool:
-    """Whether it may shrink by one sample."""
+    """Whether the limiter allows a sample, by the same rule."""
     inserted, sampled = limiter.insert_stats.completed, limiter.sample_stats.completed
     if size < limiter.min_size_to_sample:
         return False
@@ -99,9 +105,9 @@ def _gives_samples(size: int, limiter: Any) -> bool:
 
 
 def connect(address: str, table: str, layout: ItemLayout, *, timeout_seconds: float) -> Any:
-    """A `reverb.Client` of a server that has this table in this layout.
+    """A `reverb.Client` of a server that has this table, with items of this layout.
 
-    Waits for the server to come up.
+    Waits for the server to start.
 
     Raises:
         ReplayTimeout: no answer in time.
@@ -111,8 +117,8 @@ def connect(address: str, table: str, layout: ItemLayout, *, timeout_seconds: fl
     host = parse_address(address).host
     if not is_loopback(host):
         tell_of_proxy(host)
-    # gRPC gives a new client the connection of an old one for as long as that exists, dead or not;
-    # in a cycle of references it may exist for long.
+    # gRPC gives a new client the connection of an old client, dead or not, until the old client is
+    # freed; as part of a reference cycle it stays until the garbage collector runs.
     gc.collect()
     client = reverb.Client(address)
     tables = server_info(client, address, timeout_seconds)
@@ -141,17 +147,17 @@ def _wait_until_listening(address: str, timeout_seconds: float) -> None:
 
 
 def check_signature(table: str, signature: Any, layout: ItemLayout) -> None:
-    """Compare the shapes that a table holds with those that are wanted.
+    """Check that a table holds items of a layout.
 
     Raises:
-        UserError: they differ.
+        UserError: it holds items of other shapes.
     """
     wanted = table_signature(layout)
     if signature != wanted:
         held = signature.get(ROWS_COLUMN) if isinstance(signature, dict) else None
         raise UserError(
-            f"replay table {table!r} holds items of {held.name if held else signature}; this "
-            f"experiment wants {wanted[ROWS_COLUMN].name}; use the run directory of the same "
+            f"replay table {table!r} holds items of {held.name if held else signature}, but this "
+            f"experiment has {wanted[ROWS_COLUMN].name}; use the run directory of the same "
             "environment, frame stack and n-step"
         )
 
@@ -160,7 +166,7 @@ def server_info(client: Any, address: str, timeout_seconds: float) -> dict[str, 
     """Reverb's `TableInfo` by table.
 
     Raises:
-        ReplayTimeout: no answer in time (Reverb counts whole seconds, at least one), or the
+        ReplayTimeout: no answer in time (Reverb rounds the timeout up to whole seconds), or the
             connection broke.
     """
     deadline = time.monotonic() + timeout_seconds
@@ -169,7 +175,7 @@ def server_info(client: Any, address: str, timeout_seconds: float) -> dict[str, 
         try:
             return dict(client.server_info(max(1, math.ceil(left))))
         except (reverb.errors.DeadlineExceededError, RuntimeError) as error:
-            # gRPC raises the second for a connection whose server has ended; a retry reconnects.
+            # RuntimeError: the connection's server has ended; a retry reconnects.
             is_late = isinstance(error, reverb.errors.DeadlineExceededError)
             if is_late or left <= _CONNECT_RETRY_SECONDS:
                 raise ReplayTimeout(

@@ -14,16 +14,16 @@ from services.shared.channels import channel_options, failure
 from services.shared.errors import UserError
 
 MAX_MESSAGE_BYTES = 2**16
-"""Largest message of the control; it carries no items."""
+"""Largest message of the control service, which carries no items."""
 
 _LOADING_SECONDS = 900.0
-"""Longest load of tables: a million Atari items take a few minutes from a slow disk."""
+"""Timeout for loading tables: a million Atari items take a few minutes from a slow disk."""
 _WRITING_SECONDS = 900.0
 _SERVICE_CONFIG = {
     "methodConfig": [
         {
             "name": [{"service": "rrl.replay.v1.Replay"}],
-            # Too many calls at once: the server has done nothing yet, and has room soon.
+            # Too many calls at once: the server has not started this one, and will have room soon.
             "retryPolicy": {
                 "maxAttempts": 5,
                 "initialBackoff": "0.2s",
@@ -37,15 +37,15 @@ _SERVICE_CONFIG = {
 
 
 class ReplayRefused(ReplayTimeout):
-    """Replay rejects the caller's token; it will until tokens change."""
+    """Replay rejects the caller's token; a retry fails until the tokens change."""
 
 
 class ControlClient:
     """Client of one replay role; reconnects by itself.
 
     Args:
-        address: Its control, "host:port".
-        security: What to trust and show; None for plaintext without a token.
+        address: "host:port" of its control service.
+        security: TLS and credentials; None for plaintext without a token.
 
     Raises:
         ValueError: a file of `security` cannot be used, or a token would travel unencrypted.
@@ -61,7 +61,7 @@ class ControlClient:
         self._stub = replay_pb2_grpc.ReplayStub(self._channel)
 
     def status(self, timeout_seconds: float) -> replay_pb2.ServedTables:
-        """Which tables are served now.
+        """Which tables the server has now.
 
         Raises:
             ReplayTimeout: no answer in time, or tables are being loaded.
@@ -74,7 +74,7 @@ class ControlClient:
             raise self._failure(error) from error
 
     def restore(self, checkpoint: int) -> replay_pb2.ServedTables:
-        """Have the tables of a checkpoint served.
+        """Have the server load the tables of a checkpoint and serve them.
 
         Raises:
             ReplayTimeout: no answer in time.
@@ -89,15 +89,15 @@ class ControlClient:
             raise UserError(str(failed)) if isinstance(failed, ReplayRefused) else failed from error
 
     def save(self, generation: str, checkpoint: int, keep: Sequence[int]) -> int | None:
-        """Have the tables saved as those of a checkpoint.
+        """Have the server save its tables under the number of a checkpoint.
 
         Args:
-            generation: Of the tables that the caller learned from.
+            generation: `ServedTables.generation` of the tables that the caller learned from.
             checkpoint: Number of the new checkpoint.
-            keep: Numbers of the checkpoints to keep beside it.
+            keep: Numbers of the other checkpoints to keep.
 
         Returns:
-            Bytes written; None where other tables are served now.
+            Bytes written; None if the server has other tables now.
 
         Raises:
             ReplayTimeout: no answer in time.
@@ -120,7 +120,10 @@ class ControlClient:
 
     def _failure(self, error: grpc.RpcError) -> Exception:
         if error.code() is grpc.StatusCode.UNIMPLEMENTED:
-            return UserError(f"{self._peer}: the server there is no replay role")
+            return UserError(
+                f"{self._peer}: this server is not the control service of `rrl replay`; check "
+                "--replay-control-address"
+            )
         if error.code() in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION):
             return TablesUnusable(f"{self._peer}: {error.details()}")
         return failure(error, self._peer, unavailable=ReplayTimeout, refused=ReplayRefused)

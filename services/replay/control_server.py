@@ -1,7 +1,7 @@
-"""The replay role's gRPC service beside Reverb: status, restore, save, and health.
+"""The replay role's own gRPC service, besides Reverb: status, restore, save, and health.
 
 learner ── GetStatus, Restore, Save ──▶ ReplayRole
-probes ─── grpc.health.v1                 SERVING once the first tables were served
+probes ─── grpc.health.v1                 SERVING once the first tables are available
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from services.shared.security.server import SecurityConfig
 SERVICE_NAME = replay_pb2.DESCRIPTOR.services_by_name["Replay"].full_name
 
 _LIMITS = ServerLimits(
-    # Callers are one learner, and probes.
+    # The callers are one learner and health probes.
     calls=64,
     calls_per_connection=16,
     max_request_bytes=MAX_MESSAGE_BYTES,
     max_response_bytes=MAX_MESSAGE_BYTES,
 )
 _THREADS = 4
-"""A restore or a save takes minutes; abandoned calls wait for their turn to end."""
+"""A restore or a save takes minutes, and calls that their caller abandoned hold a thread, too."""
 
 _Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
@@ -86,7 +86,7 @@ class _Servicer(replay_pb2_grpc.ReplayServicer):
 
 
 def _activity(context: _Context) -> Callable[[], bool]:
-    """A function for any thread: whether a call is still under way."""
+    """A function, safe to call from any thread, that says whether a call is still active."""
     over = threading.Event()
     context.add_done_callback(lambda _: over.set())  # type: ignore[arg-type]
     return lambda: not over.is_set()
@@ -99,13 +99,13 @@ def control_server(
     port: int,
     security: SecurityConfig = SecurityConfig(),  # noqa: B008 - frozen
 ) -> GrpcServer:
-    """Serves one replay role's control and health on one port; starts with `start`.
+    """The server of one replay role's control service and health checks; `start` starts it.
 
     Args:
-        role: Started and stopped by the caller.
-        host: Interface to listen on.
-        port: 0 picks a free one.
-        security: Encryption and tokens.
+        role: The role, which the caller starts and stops.
+        host: Address to listen on.
+        port: TCP port; 0 picks a free one.
+        security: TLS and tokens.
 
     Raises:
         UserError: tokens would travel unencrypted over a network, or a credential is unusable.

@@ -1,4 +1,4 @@
-"""Episodes as they are played, laid out as rows and items, whatever table they go to."""
+"""Lays out played episodes as rows and items, for tables in Reverb and in this process alike."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from services.replay.item_layout import ItemLayout, StepRow
 
 
 class RowWriter(Protocol):
-    """Takes the rows of one environment; the item of a step is there n rows later."""
+    """Takes the rows of one environment; the item of a step is complete n rows later."""
 
     def append(self, row: Any, *, begins_item: bool) -> None:
-        """Append a row of the layout, and say whether the item that begins there is wanted."""
+        """Append a row of the layout; `begins_item` says whether to create an item for it."""
 
     def append_padding(self, count: int) -> None:
         """Append rows of zeros, which start no item."""
@@ -23,14 +23,14 @@ ItemsT = TypeVar("ItemsT", bound=RowWriter)
 
 
 class EpisodeRecorder(Generic[ItemsT]):
-    """Lays the episodes of one environment out as rows and items.
+    """Lays out the episodes of one environment as rows and items.
 
     Args:
-        items: Where rows go.
+        items: Writer of the rows.
         layout: Shapes of rows and items.
 
     Attributes:
-        items: As given.
+        items: The writer.
     """
 
     def __init__(self, items: ItemsT, layout: ItemLayout) -> None:
@@ -40,10 +40,10 @@ class EpisodeRecorder(Generic[ItemsT]):
         self._terminated = False
 
     def append(self, step: StepRow) -> None:
-        """Write one real step; the first after an end starts a new episode.
+        """Write one real step; the first one after `end` starts a new episode.
 
         Raises:
-            ValueError: a row that does not fit the layout, or the episode has terminated.
+            ValueError: the step does not fit the layout, or the episode has terminated.
         """
         if self._terminated:
             raise ValueError("the episode has terminated; call end_episode before the next step")
@@ -55,18 +55,22 @@ class EpisodeRecorder(Generic[ItemsT]):
         self._terminated = step.terminated
 
     def end(self, final_frame: NDArray[Any] | None) -> None:
-        """End the episode; `final_frame` is None where its last step terminated.
+        """End the episode.
+
+        Args:
+            final_frame: The newest frame of the state after the last step, for an episode that was
+                cut off; None if the last step terminated the episode.
 
         Raises:
-            ValueError: no open episode, or `final_frame` disagrees with the last row's
+            ValueError: no episode is open, or `final_frame` disagrees with the last row's
                 `terminated`.
         """
         if not self._in_episode:
             raise ValueError("there is no episode to end; append its steps first")
         if self._terminated != (final_frame is None):
             raise ValueError(
-                f"the last step has terminated={self._terminated}: a final frame belongs to an "
-                "episode that was cut off, and only to one"
+                f"the last step has terminated={self._terminated}; give a final frame for an "
+                "episode that was cut off, and None for one that terminated"
             )
         if final_frame is not None:
             self.items.append(self._layout.padding_row(final_frame), begins_item=False)

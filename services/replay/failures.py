@@ -1,14 +1,14 @@
-"""What can go wrong with replay; importing this imports nothing else, least of all Reverb."""
+"""Exceptions of replay, in a module of their own so that importing them does not import Reverb."""
 
 from __future__ import annotations
 
 
 class SamplingFailed(Exception):
-    """Reverb stopped sampling: its server is down, or refused."""
+    """Reverb stopped sampling: its server is down, or refused the request."""
 
 
 class ReplayTimeout(Exception):
-    """The replay server did not answer, or its rate limiter gave nothing, in the time allowed."""
+    """The replay server did not answer in time, or its rate limiter allowed nothing in time."""
 
 
 class WriterStopped(Exception):
@@ -16,8 +16,8 @@ class WriterStopped(Exception):
 
 
 class TablesUnusable(Exception):
-    """Replay has no tables of a checkpoint, or cannot load them."""
+    """Replay has no tables for a checkpoint, or cannot load them."""
 
 
 class SaveFailed(Exception):
-    """Replay could not save its tables; those saved before stay."""
+    """Replay could not save its tables; tables saved earlier stay."""

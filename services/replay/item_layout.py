@@ -1,8 +1,8 @@
-"""How a transition lies in replay: what one row and one item hold, and how a batch is decoded.
+"""How replay stores a transition: what one row and one item hold, and how a batch is decoded.
 
-An episode of T steps is written as rows, one per step, each with the newest frame of its
-observation only; observations share their frames. Padding rows (`valid` 0, everything else 0)
-stand around it, so that the item of every step is a slice of the same shape:
+An episode of T steps is written as rows, one per step. A row holds only the newest frame of its
+observation, so that observations share their frames. Padding rows (`valid` 0, everything else 0)
+surround the episode, so that the item of every step is a slice of the same shape:
 
     stack-1 zero rows | rows of steps 0 .. T-1 | n zero rows                        (terminated)
     stack-1 zero rows | rows of steps 0 .. T-1 | final frame T | n-1 zero rows      (cut off)
@@ -10,10 +10,10 @@ stand around it, so that the item of every step is a slice of the same shape:
 The zero rows before the first step are Dopamine's zero-padding of the first observations. The item
 of step t is complete when n more rows have been written.
 
-A row travels as bytes, and an item is one column of them, uint8 [stack+n, row bytes]: Reverb's
-costs are per column (with seven of them an item took twice the processor time to sample, and thrice
-the memory). `ItemLayout.row_dtype` has the fields of a row, and `ItemLayout.columns` sees the bytes
-as what they are:
+Rows are stored as bytes, and an item is a single column of them, uint8 [stack+n, row bytes], since
+Reverb's costs are per column: with seven columns, sampling an item took twice the CPU time and
+three times the memory. `ItemLayout.row_dtype` has the fields of a row, and `ItemLayout.columns`
+views the bytes as these columns:
 
     frame        uint8 [stack+n, H, W]   frames t-(stack-1) .. t+n; the layout may say otherwise:
                                          uint8 [stack+n, H, W, C], float32 [stack+n, D]
@@ -21,12 +21,12 @@ as what they are:
     reward       float32 [n]             rewards of steps t .. t+n-1, clipped if the layout says so
     terminated   uint8 [n]               1 where that step's action ended the episode by the rules
     valid        uint8 [n]               1 for a real step, 0 for padding; ones come first
-    teacher_outputs  float32 [A]         the teacher's action values in step t's observation
+    teacher_outputs  float32 [A]         the teacher's action values for step t's observation
     has_teacher  uint8 []                1 if the teacher answered
 
-Pure numpy; how rows travel is left to `writer` and `reader`. Axes: B batch, A actions, H and W
-pixels, C channels, D elements of a vector, frames oldest first. Where [H, W] stands below, it is
-the layout's frame shape.
+This module is pure NumPy; `writer` and `reader` move the rows. Axes: B batch, A actions, H and W
+pixels, C channels, D elements of a vector, frames oldest first. [H, W] stands for the layout's
+frame shape below.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ class ItemLayout:
     Attributes:
         frame_shape: Shape of one frame: (H, W), (H, W, C) or (D,).
         stack_size: Frames in one observation.
-        n_step: Steps n from a state to the one bootstrapped from.
+        n_step: Steps n from a state to the state that its return bootstraps from.
         num_actions: Number of discrete actions A.
-        clips_rewards: Whether rewards are clipped to [-1, 1] when they are stored: the
+        clips_rewards: Whether rewards are clipped to [-1, 1] when they are stored, as the
             environment's protocol decides (`EnvironmentConfig.clips_rewards`).
         frame_dtype: Type of a frame's elements, one of `OBSERVATION_DTYPES`.
     """
@@ -109,7 +109,7 @@ class ItemLayout:
         }
 
     def columns(self, items: NDArray[np.uint8]) -> Columns:
-        """The columns of some items, as views.
+        """The columns of R items, as views of their bytes.
 
         Args:
             items: uint8 [R, stack+n, row bytes].
@@ -126,7 +126,7 @@ class ItemLayout:
         }
 
     def row(self, step: StepRow) -> NDArray[np.void]:
-        """The row of a real step, `row_dtype` []; rewards are clipped to [-1, 1] here only.
+        """The row of a real step, `row_dtype` []; clips the reward if `clips_rewards`.
 
         Raises:
             ValueError: a shape, dtype or action that does not fit the layout.
@@ -141,7 +141,7 @@ class ItemLayout:
         if step.teacher_outputs is not None:
             if step.teacher_outputs.shape != (self.num_actions,):
                 raise ValueError(
-                    f"teacher_outputs has shape {step.teacher_outputs.shape}, the layout "
+                    f"teacher_outputs has shape {step.teacher_outputs.shape}, but the layout has "
                     f"({self.num_actions},)"
                 )
             row["teacher_outputs"] = step.teacher_outputs
@@ -149,10 +149,10 @@ class ItemLayout:
         return row
 
     def padding_row(self, frame: NDArray[Any] | None = None) -> NDArray[np.void]:
-        """A row that is not a step: all zero, save for the final frame of an episode cut off.
+        """A row that is not a step: zeros, or the final frame of an episode that was cut off.
 
         Raises:
-            ValueError: a frame that does not fit the layout.
+            ValueError: the frame does not fit the layout.
         """
         row = np.zeros((), self.row_dtype)
         if frame is not None:
@@ -163,19 +163,19 @@ class ItemLayout:
     def _check_frame(self, frame: NDArray[Any]) -> None:
         if frame.shape != self.frame_shape or frame.dtype != self.frame_dtype:
             raise ValueError(
-                f"frame is {frame.dtype} {frame.shape}, the layout {self.frame_dtype} "
+                f"frame is {frame.dtype} {frame.shape}, but the layout has {self.frame_dtype} "
                 f"{self.frame_shape}"
             )
 
 
 class StepRow(NamedTuple):
-    """One real step as the actor hands it in.
+    """One real step, as the actor passes it to a writer.
 
     Attributes:
-        frame: [H, W] of the layout's type, the newest frame of the observation acted in.
+        frame: [H, W] of the layout's type, the newest frame of the observation before the action.
         action: The action taken, in [0, A).
         reward: Raw reward of the action.
-        terminated: The action ended the episode by the game's rules.
+        terminated: Whether the action ended the episode by the game's rules.
         teacher_outputs: float32 [A], the teacher's action values; None if it did not answer.
     """
 
@@ -189,9 +189,10 @@ class StepRow(NamedTuple):
 def decode_batch(columns: Columns, layout: ItemLayout, discount: float) -> Batch:
     """Turn sampled items into n-step transitions.
 
-    With k real steps among the n of an item: `n_step_return = sum_{i<k} discount^i r_i`, the
-    bootstrap is from the state k steps on with factor `discount^k`, and 0 after a termination. An
-    episode that was cut off bootstraps from its final frame with fewer than n steps: exact.
+    With k real steps among the n of an item, `n_step_return = sum_{i<k} discount^i r_i`. It
+    bootstraps from the state after k steps with the factor `discount^k`, or 0 after a termination.
+    An episode that was cut off bootstraps from its final frame after fewer than n steps, which is
+    exact.
 
     Args:
         columns: The columns of `ItemLayout.item_columns`, each with a leading axis B.
@@ -199,8 +200,8 @@ def decode_batch(columns: Columns, layout: ItemLayout, discount: float) -> Batch
         discount: gamma, in [0, 1], per step.
 
     Returns:
-        The batch. `observation` and, where all windows are full, `next_observation` are transposed
-        views of `columns["frame"]`: handing them to the device is the only copy.
+        The batch. `observation` and, if every item has n real steps, `next_observation` are
+        transposed views of `columns["frame"]`: the transfer to the device makes the only copy.
     """
     frames = columns["frame"]
     valid = columns["valid"] != 0
@@ -223,7 +224,7 @@ def decode_batch(columns: Columns, layout: ItemLayout, discount: float) -> Batch
 def _bootstrap_frames(
     frames: NDArray[Any], steps: NDArray[np.int64], layout: ItemLayout
 ) -> NDArray[Any]:
-    """[B, stack, H, W]: frames k .. k+stack of each row; a view where every k is n."""
+    """[B, stack, H, W]: frames k .. k+stack of each row; a view if every k is n."""
     n_step, stack_size = layout.n_step, layout.stack_size
     stacks = frames[:, n_step:]
     short_rows = np.flatnonzero(steps < n_step)
@@ -235,6 +236,6 @@ def _bootstrap_frames(
 
 
 def _observed(stacks: NDArray[Any], layout: ItemLayout) -> NDArray[Any]:
-    """[B, stack, H, W] seen as [B, H, W, stack], or as [B, *frame] without an axis of frames."""
+    """[B, stack, H, W] viewed as [B, H, W, stack], or as [B, *frame] without an axis of frames."""
     is_stack = has_stack_axis(layout.frame_shape, layout.stack_size)
     return np.moveaxis(stacks, 1, -1) if is_stack else stacks[:, 0]

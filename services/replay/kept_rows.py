@@ -1,10 +1,10 @@
-"""Items of a table that no longer changes, kept in this process: frames once, not once per item.
+"""Keeps the items of a complete table in this process, each frame once instead of once per item.
 
     Reverb table, each item once --> TableReader --> KeptRows --draw--> Rows --> batches
 
 Neighbouring items share most of their frames: with 4 stacked frames and 3 steps, a frame is in up
-to 7 of them. Here each frame is kept once, however often items show it, and an item is the numbers
-of its frames. What is drawn has the columns of `item_layout`, as if it had come from Reverb.
+to 7 items. Here each frame is stored once, and an item is a list of frame numbers. Drawn items have
+the columns of `item_layout`, as if they came from Reverb.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from services.replay.undecoded_rows import Rows
 
 @dataclasses.dataclass(frozen=True)
 class KeptRows:
-    """N items; `RowKeeper` makes them, `load` reads those that `save` wrote.
+    """N items; `RowKeeper` collects them, `save` writes them to a file and `load` reads them.
 
     Attributes:
         frames: The layout's frame type [F, H, W], every frame once.
-        frame_number: int32 [N, window], which frames an item shows.
+        frame_number: int32 [N, window], indices into `frames` of each item's frames.
         scalars: The other columns of the layout, each with a leading axis N.
     """
 
@@ -48,17 +48,17 @@ class KeptRows:
     def pick(
         self, generators: Sequence[np.random.Generator], rows: NDArray[np.int64]
     ) -> NDArray[np.int64]:
-        """Numbers of items for some batches: int64 [sum of rows], uniform in [0, N).
+        """Draw item numbers for K batches: int64 [sum of rows], uniform in [0, N).
 
         Args:
-            generators: One of each batch.
-            rows: int64 [K], how many items each batch is to have.
+            generators: The random generator of each batch.
+            rows: int64 [K], the number of items to draw for each batch.
         """
         draws = zip(generators, rows, strict=True)
         return np.concatenate([one.integers(self.count, size=size) for one, size in draws])
 
     def draw(self, numbers: NDArray[np.int64]) -> Rows:
-        """The items with these numbers, int [R] in [0, N): all as likely as the numbers are."""
+        """The items with these numbers, int [R] in [0, N), as rows drawn uniformly."""
         columns = {name: column[numbers] for name, column in self.scalars.items()}
         return Rows(
             {"frame": self.frames[self.frame_number[numbers]], **columns},
@@ -67,11 +67,11 @@ class KeptRows:
         )
 
     def numbered(self) -> KeptRows:
-        """The same items with frame numbers for frames: drawing them moves no pixels."""
+        """The same items with frame numbers in place of frames: drawing them copies no pixels."""
         return dataclasses.replace(self, frames=np.arange(len(self.frames), dtype=np.int32))
 
     def save(self, path: Path) -> None:
-        """Write them to a file, in the place of one of that name.
+        """Write the items to a file, replacing an existing one.
 
         Raises:
             OSError: no space, or no permission.
@@ -81,7 +81,7 @@ class KeptRows:
 
 
 class RowKeeper:
-    """Keeps items as they come: of each block its new frames, and nothing else of the others.
+    """Collects items block by block, and stores only those frames of a block that are new.
 
     Args:
         layout: Shapes of the items.
@@ -99,7 +99,7 @@ class RowKeeper:
     def add(self, block: Rows) -> None:
         """Keep the items of a block."""
         for item in block.columns["frame"]:
-            # The next item of an episode shows all but one of the frames of the last.
+            # Within an episode, an item shares all but its newest frame with the item before it.
             follows = self._last is not None and np.array_equal(item[:-1], self._last[1:])
             known = self._frame_numbers[-1][1:] if follows else []
             self._frame_numbers.append(
@@ -107,19 +107,19 @@ class RowKeeper:
             )
             self._last = item
         if self._last is not None:
-            # A view would keep all frames of the block.
+            # A view would keep the whole block in memory.
             self._last = self._last.copy()
         for name, column in self._scalars.items():
             column.append(block.columns[name].copy())
 
     def rows(self) -> KeptRows:
-        """All items; none is added afterwards.
+        """All items; `add` must not be called afterwards.
 
         Raises:
-            ValueError: there is none.
+            ValueError: none were added.
         """
         if not self._frame_numbers:
-            raise ValueError("there is no item to keep")
+            raise ValueError("the table has no items to keep; fill it first")
         self._resize(len(self._numbers))
         return KeptRows(
             self._frames,
@@ -128,8 +128,8 @@ class RowKeeper:
         )
 
     def _number(self, frame: NDArray[Any]) -> int:
-        """The number of a frame, a new one where it has not been seen before."""
-        # 128 bits: two frames of a billion are alike with a probability of 1e-21.
+        """The number of a frame; a frame that was not seen before gets a new one."""
+        # With 128 bits, any two of a billion frames collide with a probability of 1e-21.
         digest = hashlib.blake2b(frame.tobytes(), digest_size=16).digest()
         known = len(self._numbers)
         number = self._numbers.setdefault(digest, known)
@@ -140,7 +140,7 @@ class RowKeeper:
         return number
 
     def _resize(self, frames: int) -> None:
-        # In place: large arrays are moved without a copy, and no view of them is out yet.
+        # In place, without a copy of a large array; no view of it exists yet.
         self._frames.resize((frames, *self._frames.shape[1:]), refcheck=False)
 
 
@@ -153,14 +153,14 @@ def draw_numbered(
     batch_size: int,
     discount: float,
 ) -> Sample:
-    """Batches [K, B] of kept rows alone, with the numbers of frames for observations.
+    """Batches [K, B] of kept rows alone, with frame numbers in place of observations.
 
     Args:
-        kept: What `KeptRows.numbered` gave.
+        kept: Result of `KeptRows.numbered`.
         layout: Shapes of the items.
-        seed: As `split_rows`, whose draws these are.
-        updates: As there.
-        batch_size: As there.
+        seed: As in `split_rows`, whose random generators draw the rows.
+        updates: As in `split_rows`.
+        batch_size: Rows B of a batch.
         discount: gamma, in [0, 1], per step.
 
     Returns:
@@ -176,11 +176,11 @@ def _scalar_columns(layout: ItemLayout) -> dict[str, tuple[tuple[int, ...], np.d
 
 
 def load(path: Path, layout: ItemLayout) -> KeptRows:
-    """Items that `KeptRows.save` wrote.
+    """Read the items that `KeptRows.save` wrote.
 
     Raises:
         ValueError: the file is damaged, or its items have other shapes.
-        OSError: it is missing, or cannot be read.
+        OSError: the file is missing, or cannot be read.
     """
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:

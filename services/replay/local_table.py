@@ -1,10 +1,11 @@
-"""A replay table in this process: rows once, items as the numbers of their rows.
+"""A replay table in this process, which stores rows once and items as lists of row numbers.
 
     LocalItemWriter --rows, windows--> LocalTable --draw--> Rows
 
-What the tables of `tables` do in Reverb, for one thread: the oldest item goes when the table is
-full; draws are uniform, or in proportion to priorities raised to an exponent; a bounded table takes
-so many items and no more. Draws have the columns of `item_layout`, as if they came from Reverb.
+For one thread, it does what the Reverb tables of `tables` do: a full table drops its oldest item;
+draws are uniform, or in proportion to priorities raised to an exponent; a table can be limited to a
+number of items over the whole run. Drawn items have the columns of `item_layout`, as if they came
+from Reverb.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from services.replay.undecoded_rows import Rows
 
 _FIRST_ITEMS = 1024
 _SMALLEST_PRIORITY = 1e-10
-"""Added to new priorities, as Dopamine does: an item of priority 0 would never be drawn again."""
+"""Added to new priorities, as in Dopamine: an item of priority 0 would never be drawn again."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,12 +56,12 @@ class LocalTable:
     Args:
         layout: Shapes of rows and items.
         capacity: Most items at a time, at least 1.
-        most_inserted: Most items over the whole run, further ones are not taken; None for no bound.
-        priority_exponent: Of the draws, at least 0; 0 draws uniformly.
+        most_inserted: Most items over the whole run; further ones are dropped. None for no limit.
+        priority_exponent: Power to which priorities are raised, at least 0; 0 draws uniformly.
 
     Attributes:
         inserted: Items ever inserted.
-        largest_priority: The largest that `update_priorities` was given, 0 before the first.
+        largest_priority: Largest priority given to `update_priorities`, 0 before the first.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class LocalTable:
         self._most_inserted = most_inserted
         self._exponent = priority_exponent
         self._tree = SumTree(capacity) if priority_exponent > 0.0 else None
-        # Of items that were inserted since the last draw.
+        # Priorities of the items inserted since the last draw.
         self._new_priorities: list[float] = []
         self._rows = RowRing(layout.row_dtype, self._oldest_needed)
         self._items = np.zeros((min(capacity, _FIRST_ITEMS), layout.window), np.int64)
@@ -87,7 +88,7 @@ class LocalTable:
 
     @property
     def count(self) -> int:
-        """Items now."""
+        """Items in the table now."""
         return min(self.inserted, self._capacity)
 
     @property
@@ -96,32 +97,35 @@ class LocalTable:
         return self.inserted == self._most_inserted
 
     def writer(self, priority: Callable[[], float] = lambda: 1.0) -> LocalItemWriter:
-        """A writer of items; each item gets the priority of the moment it is created at.
+        """Make a writer of items.
 
         Args:
-            priority: The priority, at least 0.
+            priority: Called when an item is created; returns the item's priority, at least 0.
         """
         window: collections.deque[int] = collections.deque(maxlen=self._layout.window)
         self._windows.append(window)
         return LocalItemWriter(self, self._layout, window, priority)
 
     def forget_writers(self) -> None:
-        """Drop the rows of writers that write no more; their items stay."""
+        """Release the rows that only earlier writers need; their items stay.
+
+        These writers must not be used afterwards.
+        """
         self._windows.clear()
 
     def add_row(self, row: NDArray[np.void]) -> int:
-        """Keep a row; gives its number."""
+        """Store a row; returns its number."""
         return self._rows.append(row)
 
     def insert(self, window: Sequence[int], priority: float) -> None:
-        """Insert an item, unless the table is complete; the oldest one goes if there is no room.
+        """Insert an item, unless the table is complete; a full table drops its oldest item.
 
         Args:
-            window: The numbers of its rows.
-            priority: Until it is first learned from.
+            window: The numbers of the item's rows.
+            priority: The item's priority until it is first learned from, in [0, inf).
 
         Raises:
-            ValueError: a priority that would spoil all draws.
+            ValueError: the priority is negative or not finite.
         """
         if not 0 <= priority < math.inf:
             raise ValueError(f"priority of a new item is {priority}; it must lie in [0, inf)")
@@ -138,16 +142,16 @@ class LocalTable:
             self._new_priorities.append(priority)
 
     def draw_uniformly(self, count: int, random: np.random.Generator) -> NDArray[np.int64]:
-        """Keys of items, each as likely, with replacement: int64 [count]."""
+        """Draw keys of items uniformly, with replacement: int64 [count]."""
         return self.inserted - self.count + random.integers(self.count, size=count)
 
     def draw(self, count: int, random: np.random.Generator) -> NDArray[np.int64]:
-        """Keys of items, with the table's probabilities and with replacement: int64 [count]."""
+        """Draw keys of items in proportion to their priorities, with replacement: int64 [count]."""
         tree = self._up_to_date_tree()
         if tree is None or tree.total <= 0.0:
             return self.draw_uniformly(count, random)
         places = tree.draw(random.random(count))
-        # Of the keys of a place, the newest that was inserted.
+        # Many keys share a place; the item there now has the newest of them.
         newest = self.inserted - 1
         return newest - (newest - places) % self._capacity
 
@@ -167,11 +171,11 @@ class LocalTable:
     def update_priorities(
         self, keys: NDArray[np.uint64], priorities: NDArray[np.floating[Any]]
     ) -> None:
-        """Give items new priorities; those that are gone, and what is not a number, are skipped.
+        """Give items new priorities; skips items that have left the table and invalid priorities.
 
         Args:
-            keys: uint64 [R]; of a key that is named twice, the last counts.
-            priorities: float [R].
+            keys: uint64 [R]; if a key occurs twice, its last priority counts.
+            priorities: float [R]; negative and non-finite ones are skipped.
         """
         tree = self._up_to_date_tree()
         if tree is None:
@@ -185,7 +189,7 @@ class LocalTable:
             self.largest_priority = max(self.largest_priority, float(values.max()))
 
     def save(self) -> SavedTable:
-        """What is needed to restore it; rows that are in no item yet are left out."""
+        """The table's content, for `restore`; leaves out rows that are in no item yet."""
         keys = np.arange(self.inserted - self.count, self.inserted)
         places, tree = keys % self._capacity, self._up_to_date_tree()
         items = self._items[places]
@@ -201,10 +205,10 @@ class LocalTable:
         )
 
     def restore(self, saved: SavedTable) -> None:
-        """Go back to what was saved.
+        """Replace the table's content by a saved one.
 
         Raises:
-            ValueError: it is of another layout or capacity, or shows rows that it does not hold.
+            ValueError: it has another layout or capacity, or its items refer to missing rows.
         """
         self._check(saved)
         self._windows.clear()
@@ -227,24 +231,24 @@ class LocalTable:
         shown = saved.items[saved.items != PADDING_ROW]
         first, last = saved.oldest_row, saved.oldest_row + len(saved.rows) - 1
         if first < 1 or (shown.size and (shown.min() < first or shown.max() > last)):
-            raise ValueError("the items show rows that are not there")
+            raise ValueError("the items refer to rows that are missing")
         if not ((saved.priorities >= 0) & (saved.priorities < np.inf)).all():
             raise ValueError("a priority is negative or not finite")
 
     def _oldest_shown(self) -> int:
-        """Smallest number of a row that an item shows."""
+        """Smallest number of a row that an item refers to."""
         items = self._items[: self.count]
         return int(items.min(initial=self._rows.next_number, where=items != PADDING_ROW))
 
     def _oldest_needed(self) -> int:
-        """Smallest number of a row that an item shows, or one to come may."""
+        """Smallest number of a row that an item refers to, or that a future item may."""
         numbers = (number for window in self._windows for number in window if number != PADDING_ROW)
         return min(self._oldest_shown(), *numbers, self._rows.next_number)
 
     def _up_to_date_tree(self) -> SumTree | None:
-        """The tree with all new items in it; None for a table that is drawn uniformly."""
+        """The sum tree with all new items added; None for a table that is drawn uniformly."""
         if self._tree is not None and self._new_priorities:
-            # Where more have come than there is room for, the newest are there.
+            # If more items came than the table holds, only the newest are in it.
             new = np.asarray(self._new_priorities[-self._capacity :], np.float64)
             places = np.arange(self.inserted - len(new), self.inserted) % self._capacity
             self._tree.set(places, new**self._exponent)
@@ -253,13 +257,13 @@ class LocalTable:
 
 
 class LocalItemWriter:
-    """Rows in, one after the other, and items over the newest of them out; as `ItemWriter`.
+    """Appends rows to a table and creates items from the newest of them, like `ItemWriter`.
 
     Args:
-        table: Where they go.
+        table: The table to write to.
         layout: Shapes of rows and items.
-        window: Where the numbers of the newest rows are kept.
-        priority: Asked for each new item's priority.
+        window: Receives the numbers of the newest rows.
+        priority: Called for the priority of each new item.
 
     Attributes:
         items: Items created so far.
@@ -275,7 +279,7 @@ class LocalItemWriter:
         self._table = table
         self._window = window
         self._priority = priority
-        # Whether each of the newest n+1 rows starts an item: the oldest's window is complete.
+        # Whether each of the newest n+1 rows begins an item; the oldest row's item is complete.
         self._begins_item: collections.deque[bool] = collections.deque(maxlen=layout.n_step + 1)
         self.items = 0
 
@@ -283,14 +287,14 @@ class LocalItemWriter:
         """Append a row.
 
         Args:
-            row: As `ItemLayout.row` or `padding_row` makes it.
-            begins_item: Whether the item of this row is wanted; the stack - 1 rows before it must
+            row: From `ItemLayout.row` or `padding_row`.
+            begins_item: Whether to create an item for this row; the stack - 1 rows before it must
                 have been appended.
         """
         self._append(self._table.add_row(row), begins_item)
 
     def append_padding(self, count: int) -> None:
-        """Append rows of zeros, which start no item."""
+        """Append rows of zeros, which begin no item."""
         for _ in range(count):
             self._append(PADDING_ROW, begins_item=False)
 

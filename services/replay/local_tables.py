@@ -1,12 +1,12 @@
-"""The two tables of replay in this process, and their part of the run's checkpoints.
+"""The two replay tables of a run in one process, and their part of the run's checkpoints.
 
     RUN/replay/00/checkpoints/00000007/
         teacher.npz, student.npz    rows, items and priorities (`local_table.SavedTable`)
         digests.json                SHA-256 of both
 
-As with a shard of Reverb's, a checkpoint of the run is complete once the learner has saved its own
-part. The teacher's table, where it has not changed since the last checkpoint, is a hard link to its
-file there, on file systems that have these.
+As with Reverb shards, a checkpoint of the run is complete once the learner has saved its own part.
+If the teacher's table has not changed since the last checkpoint, its file is a hard link to the
+earlier one, on file systems that have hard links.
 """
 
 from __future__ import annotations
@@ -37,25 +37,29 @@ class LocalTables:
     """The teacher's and the student's table.
 
     Args:
-        config: Sizes, bounds and shapes; ports and limits of waiting are of no use here.
-        folder: Where checkpoints go; made with the first.
+        config: Sizes, limits and shapes; its ports and its rate limits are not used.
+        folder: Folder for checkpoints, created with the first.
 
     Attributes:
-        tables: By name; `restore` makes others.
+        tables: The tables by name; `restore` replaces them by new ones.
     """
 
     def __init__(self, config: ReplayConfig, folder: Path) -> None:
         self._config = config
         self._folders = NumberedFolders(folder)
-        # By table: items inserted when it was last saved, and where.
+        # By table: the items inserted when it was last saved, and the file.
         self._saved: dict[str, tuple[int, Path]] = {}
         self.tables = self._empty()
 
     def save(self, number: int, keep: Collection[int]) -> None:
-        """Save both tables under a checkpoint's number, and delete all but those to keep.
+        """Save both tables under a checkpoint's number, and delete those of other numbers.
+
+        Args:
+            number: Number of the new checkpoint.
+            keep: Numbers of the other checkpoints to keep.
 
         Raises:
-            SaveFailed: no space, or no permission; tables of other numbers stay.
+            SaveFailed: no space, or no permission; tables of other checkpoints stay.
         """
         try:
             with self._folders.writing(number) as folder:
@@ -69,10 +73,10 @@ class LocalTables:
         self._folders.keep_only((number, *keep))
 
     def restore(self, number: int) -> None:
-        """Go back to the tables of a checkpoint; 0 empties them.
+        """Load the tables of a checkpoint, or empty tables for checkpoint 0.
 
         Raises:
-            TablesUnusable: there are none of that number, or they are damaged.
+            TablesUnusable: the checkpoint has no tables, or they are damaged.
         """
         self.tables = self._empty()
         if number == 0:
@@ -106,7 +110,7 @@ class LocalTables:
 
     def _save(self, name: str, table: LocalTable, file: Path) -> None:
         inserted, before = self._saved.get(name, (-1, file))
-        # Of the teacher's table nothing but its items changes.
+        # The teacher's table changes by inserts only: an equal count means an equal content.
         if name == TEACHER_TABLE and inserted == table.inserted and before.exists():
             # Some file systems have no hard links.
             with contextlib.suppress(OSError):
@@ -123,13 +127,13 @@ class LocalTables:
 
 
 def save_table(file: BinaryIO, table: LocalTable) -> None:
-    """Write what `load_table` reads."""
-    # Not `asdict`, which copies the arrays once more.
+    """Write a table to an open file, for `load_table`."""
+    # `asdict` would copy the arrays once more.
     np.savez(file, **vars(table.save()))
 
 
 def load_table(file: Path) -> SavedTable:
-    """Read a file that `SavedTable`'s fields were written to; nothing in it is executed."""
+    """Read a file of `save_table`; nothing in it is executed."""
     with np.load(file, allow_pickle=False) as arrays:
         return SavedTable(
             oldest_row=int(arrays["oldest_row"]),

@@ -13,13 +13,13 @@ from services.replay.local_table import LocalTable
 
 
 class LocalWriter:
-    """Writes each environment's episodes step by step; waits for nothing.
+    """Writes each environment's episodes step by step, without waiting.
 
     Args:
-        table: Where items go; earlier writers of it write no more.
+        table: The table to write to; its earlier writers must not be used any more.
         layout: Shapes of the items.
-        num_envs: Environments N, each with episodes of its own.
-        priority: Called for each new item: its priority until it is first learned from.
+        num_envs: Number of environments N; each has its own episodes.
+        priority: Called for each new item; returns its priority until it is first learned from.
     """
 
     def __init__(
@@ -34,13 +34,16 @@ class LocalWriter:
         self._episodes = [EpisodeRecorder(table.writer(priority), layout) for _ in range(num_envs)]
 
     def append(self, env: int, row: StepRow) -> None:
-        """Write one real step; the first after an end starts a new episode.
+        """Write one real step; the first one after `end_episode` starts a new episode.
 
         Raises:
-            ValueError: a row that does not fit the layout, or the episode has terminated.
+            ValueError: the step does not fit the layout, or the episode has terminated.
         """
         self._episodes[env].append(row)
 
     def end_episode(self, env: int, final_frame: NDArray[Any] | None) -> None:
-        """End the episode, so that its last steps get their items; as `EpisodeRecorder.end`."""
+        """End an environment's episode, which creates the items of its last n steps.
+
+        As `EpisodeRecorder.end`.
+        """
         self._episodes[env].end(final_frame)

@@ -3,10 +3,11 @@
     connection to 127.0.0.0/8 or ::1 ──▶ Reverb
     connection to any other address ───▶ LoopbackGuard, which closes it
 
-Reverb has no setting for its interface. Linux spreads connections over all sockets that listen on
-one port with SO_REUSEPORT, as gRPC's and ours do, and lets one of them say how, by a program of the
-classic packet filter (socket(7), SO_ATTACH_REUSEPORT_CBPF); that needs no privileges. A process
-that got in during the milliseconds between Reverb's start and the guard's is cut off.
+Reverb has no setting for its interface. Linux distributes connections over all sockets that listen
+on one port with SO_REUSEPORT, as gRPC's and ours do. A program of the classic packet filter,
+attached to one of them (socket(7), SO_ATTACH_REUSEPORT_CBPF), chooses the socket of each
+connection; that needs no privileges. A connection from another machine that is accepted in the
+milliseconds between Reverb's start and the guard's is closed.
 """
 
 from __future__ import annotations
@@ -33,15 +34,16 @@ _NETWORK_HEADER = 0x100000000 - 0x100000
 """Offset from which loads see the IP header."""
 
 _REVERB, _GUARD = 0, 1
-"""Places among the sockets of the port: the first listener is number 0."""
+"""Numbers of the port's sockets: the first to listen is number 0."""
 
 _EARLY_SECONDS = (0.0, 0.5)
-"""When to look for connections that came before the guard: Reverb may take one up a little late."""
+"""Waits before the two checks for connections from before the guard's start; Reverb may accept one
+of them a little late."""
 
 _LOG_PERIOD_SECONDS = 60.0
 
 _MAPPED = "::ffff:"
-"""What an IPv4 address begins with on a socket of both kinds."""
+"""Prefix of an IPv4 address on a socket for both IPv4 and IPv6."""
 
 _PROGRAM = (
     (_LOAD_BYTE, 0, 0, _NETWORK_HEADER),
@@ -72,7 +74,7 @@ class LoopbackGuard:
         port: TCP port that Reverb listens on.
 
     Raises:
-        OSError: the system has no such filter.
+        OSError: the system does not support the packet filter.
     """
 
     def __init__(self, port: int) -> None:
@@ -83,7 +85,7 @@ class LoopbackGuard:
         self._thread.start()
 
     def close(self) -> None:
-        """Let go of the port; to be called when Reverb has."""
+        """Release the port; call it after Reverb has stopped."""
         self._closed.set()
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
@@ -100,23 +102,27 @@ class LoopbackGuard:
             try:
                 connection, address = self._listener.accept()
             except ConnectionError:
-                continue  # Gone before it was taken.
+                continue  # The peer closed it before it was accepted.
             except OSError:
-                return  # Closed.
+                return  # `close` was called.
             connection.close()
             turned_away += 1
             # A peer that connects often must not fill the log.
             if should_log():
                 logging.getLogger(__name__).warning(
-                    "the replay port is for this machine alone: %d connections turned away so far, "
-                    "the last from %s; --host 0.0.0.0 opens it",
+                    "the replay port accepts connections from this machine only: %d refused so "
+                    "far, the last from %s; use --host 0.0.0.0 to admit other machines",
                     turned_away,
                     address[0].removeprefix(_MAPPED),
                 )
 
 
 def _listener(port: int) -> socket.socket:
-    """Raises: OSError."""
+    """A socket that listens on the port, with the packet filter attached.
+
+    Raises:
+        OSError: the system does not support the packet filter.
+    """
     family = socket.AF_INET6 if _has_ipv6() else socket.AF_INET
     listener = socket.socket(family)
     try:
@@ -125,7 +131,8 @@ def _listener(port: int) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind(("::" if family is socket.AF_INET6 else "0.0.0.0", port))
-        # It is the first to listen that makes the group of sockets, and its program is the group's.
+        # The first listener creates the group of sockets; a program attached to any of them applies
+        # to the whole group.
         listener.listen()
         code = b"".join(struct.pack("=HBBI", *instruction) for instruction in _PROGRAM)
         memory = ctypes.create_string_buffer(code, len(code))
@@ -138,7 +145,7 @@ def _listener(port: int) -> socket.socket:
 
 
 def _has_ipv6() -> bool:
-    """Whether gRPC will listen on both kinds of IP by one socket; it asks in the same way."""
+    """Whether gRPC will listen on IPv4 and IPv6 with one socket; gRPC checks in the same way."""
     try:
         with socket.socket(socket.AF_INET6) as asked:
             asked.bind(("::1", 0))
@@ -148,9 +155,9 @@ def _has_ipv6() -> bool:
 
 
 def _cut_off(port: int) -> None:
-    """End connections of this process's server on a port that came over the network."""
+    """Close connections to this process's server on a port that come from other machines."""
     for link in Path("/proc/self/fd").iterdir():
-        # Files come and go while this looks.
+        # Other threads open and close files during the loop.
         with contextlib.suppress(OSError):
             if os.readlink(link).startswith("socket:"):
                 with socket.socket(fileno=os.dup(int(link.name))) as found:

@@ -26,7 +26,7 @@ class ReplayMetrics(Collector):
     """A shard's metrics; safe to use from any thread.
 
     Args:
-        registry: Holds no other shard's metrics.
+        registry: Registry to add the metrics to; must not have another shard's.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -39,7 +39,7 @@ class ReplayMetrics(Collector):
         registry.register(self)
 
     def attach(self, role: ReplayRole) -> None:
-        """Report a role from now on; it need not serve yet."""
+        """Report this role from now on; it need not be serving yet."""
         self._role = role
 
     def collect(self) -> Iterator[Metric]:
@@ -56,17 +56,17 @@ class ReplayMetrics(Collector):
             yield from self._tables(counts, role.config)
 
     def _count(self, role: ReplayRole) -> None:
-        """Ask Reverb, at most once a second; while it does not answer, the last counts stay."""
+        """Read Reverb's counts, at most once a second; without an answer, keep the last ones."""
         if time.monotonic() - self._counted_at < _COUNTS_LIVE_SECONDS:
             return
         try:
             found = table_counts(role.address, timeout_seconds=_COUNTS_TIMEOUT_SECONDS)
         except (ReplayTimeout, RuntimeError):
-            # It is loading tables, or busy with a checkpoint.
+            # Reverb is loading tables, or writing a checkpoint.
             return
         served = role.served
         if not self._counts and served is not None and served.checkpoint == EMPTY:
-            # Tables that started empty: all their items count.
+            # The tables started empty, so all their items count.
             for rises in (*self._inserted.values(), *self._sampled.values()):
                 rises.observe(0.0)
         self._counts, self._counted_at = found, time.monotonic()
@@ -83,30 +83,31 @@ class ReplayMetrics(Collector):
         )
         yield gauges(
             "rrl_replay_capacity_items",
-            "Items that fit into a table.",
+            "Most items in a table.",
             "table",
             {TEACHER_TABLE: config.teacher_capacity, STUDENT_TABLE: config.student_capacity},
         )
         inserted = {table: rises.total for table, rises in self._inserted.items()}
-        yield counters("rrl_replay_inserted", "Items put into a table.", "table", inserted)
+        yield counters("rrl_replay_inserted", "Items inserted into a table.", "table", inserted)
         sampled = {table: rises.total for table, rises in self._sampled.items()}
         yield counters("rrl_replay_sampled", "Items sampled from a table.", "table", sampled)
         yield gauge(
             "rrl_replay_samples_per_insert",
-            "Items sampled per item inserted beyond the minimum size, student's table, whole run.",
+            "Items sampled per item inserted beyond the minimum size of the student's table, over "
+            "the whole run.",
             replay_ratio(counts[STUDENT_TABLE], config.min_student_size)
             if STUDENT_TABLE in counts
             else None,
         )
         yield gauge(
             "rrl_replay_samples_per_insert_target",
-            "The same as it was asked for.",
+            "The configured replay ratio, which rrl_replay_samples_per_insert should approach.",
             config.samples_per_insert,
         )
 
 
 def replay_ratio(counts: TableCounts, min_size: int) -> float | None:
-    """Items sampled per item inserted, where sampling starts at a size; None before it."""
+    """Items sampled per item inserted beyond the size where sampling starts; None before that."""
     learned_from = counts.inserted - min_size
     return counts.sampled / learned_from if learned_from > 0 and counts.sampled > 0 else None
 
@@ -115,7 +116,7 @@ def _checkpoints(role: ReplayRole) -> Iterator[Metric]:
     stats = role.stats
     yield counter(
         "rrl_replay_restores",
-        "Times that tables were loaded at the learner's request.",
+        "Loads of tables at the learner's request.",
         stats.restores,
     )
     yield counters(

@@ -1,12 +1,12 @@
-"""New priorities of sampled items, on their way back to the table without holding up the learner.
+"""Sends new priorities of sampled items back to their table, without delaying the learner.
 
-    learner --put--> the newest few updates --> a thread --one request for all--> Reverb table
-                       |                          |
-                       +-- full: the oldest goes  +-- cut off: logged, these updates are lost;
-                                                      no server: waits until it is up
+    learner --put--> queue of the newest updates --> thread --one request for all--> Reverb table
+                       |                               |
+                       +-- full: drops the oldest      +-- connection lost: logged, these updates
+                                                           are lost; server down: waits for it
 
-An update that is lost, or late, costs little: the item keeps its older priority until it is drawn
-again. Reverb skips items that have left the table.
+A lost or late update costs little: the item keeps its older priority until it is drawn again.
+Reverb skips items that have left the table.
 """
 
 from __future__ import annotations
@@ -24,15 +24,16 @@ from services.replay.reverb_library import reverb
 from services.shared.logging import Occasionally
 
 _MAX_WAITING = 64
-"""Updates: a second of a fast learner's, and 2,048 items in one request at batches of 32."""
+"""Most updates in the queue: about one second of a fast learner; 2,048 items at batches of 32."""
 
 _CLOSE_SECONDS = 2.0
-"""A server that is up takes some milliseconds; gRPC waits without end for one that is down."""
+"""Longest wait in `close`: a running server takes milliseconds, but gRPC waits forever for one that
+is down."""
 
 _LOG_PERIOD_SECONDS = 60.0
 
 _SMALLEST = 1e-10
-"""Added to each priority, as Dopamine does: an item of priority 0 would never be drawn again."""
+"""Added to each priority, as in Dopamine: an item of priority 0 would never be drawn again."""
 
 
 class _Update(NamedTuple):
@@ -42,11 +43,11 @@ class _Update(NamedTuple):
 
 
 class PriorityUpdates:
-    """Sends the priorities of one table's items from a thread of its own.
+    """Sends the priorities of one table's items, on its own thread.
 
     Args:
         address: "host:port" of the replay server.
-        table: Whose items they are.
+        table: Name of the table.
 
     Attributes:
         largest: The largest priority sent so far, 0 before the first.
@@ -64,21 +65,21 @@ class PriorityUpdates:
         self._thread.start()
 
     def put(self, item_key: NDArray[np.uint64], wanted: NDArray[np.bool_], priority: Array) -> None:
-        """Hand in the priorities of one batch; returns at once.
+        """Queue the priorities of one batch; returns at once.
 
         Args:
-            item_key: uint64 [B].
-            wanted: bool [B], whose priorities to send.
-            priority: float [B], at least 0; rows behind these, of a block that is filled up, say
-                nothing. An array that a device is still working on is waited
-                for by the thread; a row that is not a number is left out.
+            item_key: uint64 [B], keys of the items.
+            wanted: bool [B], which of them to send.
+            priority: float [B or more], at least 0; rows beyond B, which pad a block, are ignored.
+                If a device is still computing the array, the thread waits for it. Rows that are
+                negative or not finite are left out.
         """
         with self._changed:
             self._waiting.append(_Update(item_key, wanted, priority))
             self._changed.notify()
 
     def close(self) -> None:
-        """Send what waits, for a few seconds at most, and end."""
+        """Send the queued updates, for at most `_CLOSE_SECONDS`, and stop the thread."""
         with self._changed:
             self._closed = True
             self._changed.notify()
@@ -97,7 +98,7 @@ class PriorityUpdates:
                     )
 
     def _take_all(self) -> list[_Update]:
-        """All that waits, at least one; empty once closed."""
+        """All queued updates, at least one; empty once closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closed)
             updates = list(self._waiting)
@@ -106,7 +107,7 @@ class PriorityUpdates:
 
 
 def newest_priorities(updates: list[_Update]) -> dict[int, float]:
-    """Item key -> priority; of an item in several updates, or twice in one, the last counts."""
+    """Item key -> priority; if an item occurs more than once, its last priority counts."""
     priorities: dict[int, float] = {}
     for item_key, wanted, priority in updates:
         values = np.asarray(priority, np.float64)[: len(item_key)]

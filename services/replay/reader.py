@@ -1,4 +1,4 @@
-"""Batches from replay; the learner's side.
+"""The learner's side of replay: batches in, priorities out.
 
     Reverb table --samples--> SamplePrefetcher (a thread) --rows--> ReplayReader --> Sample
       ^                         |                                     |
@@ -9,8 +9,8 @@
     shard 1 -- ReplayReader --+--> ShardedReader --> Sample, and its shard
 
 Items are decoded into n-step transitions here (`item_layout.decode_batch`). In a mixed batch the
-teacher's rows come first; apart from that the order of rows has no meaning. A connection that is
-dead without an error is replaced (`stalls`).
+teacher's rows come first; otherwise the order of rows has no meaning. A connection that died
+without an error is replaced (`stalls`).
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
 from services.replay.undecoded_rows import concatenate
 
 BLOCKS_AHEAD = 1
-"""Complete blocks held ready of each table."""
+"""Complete blocks prefetched from each table."""
 SAMPLERS = 2
-"""Reverb's threads for each table. A second costs 2% of the processor time of a batch, four cost 8%
+"""Reverb's threads for each table. A second one adds 2% to the CPU time of a batch, four add 8%
 (`benchmarks.replay`, two cores)."""
 _TURN_SECONDS = 0.02
-"""Wait for a shard without a batch before the next one is tried."""
+"""Longest wait for one shard's batch before the next shard is tried."""
 
 
 class ReplayReader:
-    """Draws batches; a table is touched from its first use on.
+    """Draws batches; connects to a table at its first use.
 
     Attributes:
-        teacher_data: All items of the teacher's table, where they are drawn in this process; None
-            has Reverb draw them.
+        teacher_data: All items of the teacher's table, if they are drawn in this process; None if
+            Reverb draws them.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class ReplayReader:
         seed: int = 0,
         samplers: int = SAMPLERS,
     ) -> None:
-        """Remember where and what to read.
+        """Store the settings; nothing connects yet.
 
         Args:
             address: "host:port" of the replay server.
@@ -70,9 +70,10 @@ class ReplayReader:
             discount: gamma, in [0, 1], per step.
             batch_size: Rows B of a batch.
             block_batches: Batches K that are fetched together.
-            importance_exponent: beta, in [0, 1], of the rows' importance weights; at 0 all are 1.
-            seed: Of the draws between the tables, and of those from `teacher_data`.
-            samplers: Most of Reverb's threads for each table.
+            importance_exponent: beta, in [0, 1], of the rows' importance weights; with 0 all
+                weights are 1.
+            seed: Seed of the draws between the tables, and of those from `teacher_data`.
+            samplers: Most threads that Reverb uses for each table.
         """
         self._address = address
         self._layout = layout
@@ -89,10 +90,10 @@ class ReplayReader:
 
     @property
     def samples_ahead(self) -> int:
-        """Most samples of a table that are counted as sampled and not yet in a batch.
+        """Most samples of a table that count as sampled but are not in a batch yet.
 
-        One block in Reverb's sampler, one being put together and `BLOCKS_AHEAD` complete ones. In
-        mixed batches, up to one more is partly used.
+        One block is in Reverb's sampler, one is being assembled and `BLOCKS_AHEAD` are complete.
+        With mixed batches, one more may be partly used.
         """
         return self._block_rows * (BLOCKS_AHEAD + 2)
 
@@ -104,9 +105,9 @@ class ReplayReader:
             timeout_seconds: Longest wait for the rate limiter.
 
         Raises:
-            ReplayTimeout: no batch in time; the next call waits on.
+            ReplayTimeout: no batch in time; the next call continues the wait.
             SamplingFailed: the server does not answer, or refuses to sample.
-            UserError: no such table, or one of other shapes.
+            UserError: the table is missing, or holds items of other shapes.
         """
         drawn = self._sample({table: np.full(1, self._batch_size)}, timeout_seconds, [])
         return Sample(
@@ -117,15 +118,15 @@ class ReplayReader:
         """Batches whose rows are each from the teacher's table with probability `teacher_share`.
 
         Args:
-            teacher_share: In [0, 1]; at 0 and at 1 the other table is not touched.
+            teacher_share: In [0, 1]; with 0 and with 1, the other table is not read at all.
             timeout_seconds: Longest wait for the rate limiters.
-            updates: Which updates the K batches are for. The draws of one update are the same in
-                a block of any size, and in a run that was interrupted.
+            updates: Numbers of the K updates that the batches are for. The draws of an update are
+                the same whatever the size of its block, and also in a resumed run.
 
         Raises:
             ReplayTimeout: not enough rows in time.
             SamplingFailed: the server does not answer, or refuses to sample.
-            UserError: no such table, or one of other shapes.
+            UserError: a table is missing, or holds items of other shapes.
         """
         generators, rows = split_rows(self._seed, updates, self._batch_size, teacher_share)
         return self._sample(rows, timeout_seconds, generators)
@@ -133,14 +134,14 @@ class ReplayReader:
     def update_priorities(self, sample: Sample, priorities: Array) -> None:
         """Send the priorities of the student's rows back to their table; returns at once.
 
-        A thread sends them, with those of other batches in one request. Where it is too slow, older
-        ones are dropped; items that have left the table are skipped.
+        A thread sends them, together with those of other batches in one request. If it is too slow,
+        the oldest ones are dropped; items that have left the table are skipped.
 
         Args:
-            sample: As it was sampled.
-            priorities: float, in the shape of the sample's keys or with more batches behind them,
-                at least 0, on any device; it may still be computing. The table's selector raises
-                them to its exponent.
+            sample: The sample, as it was drawn.
+            priorities: float, at least 0, in the shape of the sample's keys, or with more batches
+                at the end, which are ignored. The array may be on any device and still being
+                computed. The table's selector raises priorities to its exponent.
         """
         if self._priority_updates is None:
             self._priority_updates = PriorityUpdates(self._address, STUDENT_TABLE)
@@ -148,14 +149,14 @@ class ReplayReader:
 
     @property
     def largest_priority(self) -> float:
-        """The largest priority sent back so far, 0 before the first; what a new item may be given.
+        """The largest priority sent back so far, 0 before the first; a priority for new items.
 
-        Follows `update_priorities` within milliseconds, without waiting for a device.
+        Follows `update_priorities` within milliseconds; reading it does not wait for a device.
         """
         return self._priority_updates.largest if self._priority_updates is not None else 0.0
 
     def close(self) -> None:
-        """Send pending priorities and disconnect; the next sample comes over new connections."""
+        """Send pending priorities and disconnect; the next sample opens new connections."""
         self._stalls.reset()
         if self._priority_updates is not None:
             self._priority_updates.close()
@@ -164,8 +165,8 @@ class ReplayReader:
             prefetcher.close()
         if self._prefetchers:
             self._prefetchers.clear()
-            # TensorFlow's objects refer to each other in circles and hold the connections; gRPC
-            # would give new clients the same connection, dead or not.
+            # TensorFlow's objects form reference cycles and hold the connections; as long as they
+            # exist, gRPC gives new clients the same connection, dead or not.
             gc.collect()
 
     def _sample(
@@ -174,7 +175,13 @@ class ReplayReader:
         timeout_seconds: float,
         generators: Sequence[np.random.Generator],
     ) -> Sample:
-        """A block of as many rows from each table as each of its batches is to have: int [K]."""
+        """Draw a block of K batches.
+
+        Args:
+            rows: Table -> int64 [K], the rows of each batch that come from it.
+            timeout_seconds: Longest wait for the rate limiters.
+            generators: The random generator of each batch, for draws from `teacher_data`.
+        """
         kept = self.teacher_data
         totals = {
             table: int(counts.sum())
@@ -194,7 +201,7 @@ class ReplayReader:
         )
 
     def _wait_for(self, rows: Mapping[str, int], timeout_seconds: float) -> None:
-        """Wait for all tables before taking from any: a timeout loses nothing."""
+        """Wait for all tables before taking rows from any, so that a timeout loses no rows."""
         self._reconnect_if_stalled(rows)
         deadline = time.monotonic() + timeout_seconds
         try:
@@ -226,13 +233,13 @@ class ReplayReader:
 
 
 class ShardedReader:
-    """Draws each block of batches from one shard, the shards in turn.
+    """Draws each block of batches from one shard, taking the shards in turn.
 
-    Each shard's rate limiter holds the replay ratio for its own items. A shard without a block,
-    since its actors are slow or gone, is skipped; it does not hold up the others.
+    Each shard's rate limiter keeps the replay ratio for its own items. A shard whose actors are
+    slow or gone may have no block; it is skipped and does not delay the others.
 
     Args:
-        readers: One per shard, in their order; at least one.
+        readers: One reader per shard, in the order of the shards; at least one.
     """
 
     def __init__(self, readers: Sequence[ReplayReader]) -> None:
@@ -245,14 +252,14 @@ class ShardedReader:
         """One block, from the next shard that has one.
 
         Args:
-            teacher_share: As `ReplayReader.sample_mixed`.
-            timeout_seconds: Longest wait for any.
-            updates: As there.
+            teacher_share: As in `ReplayReader.sample_mixed`.
+            timeout_seconds: Longest wait for any shard.
+            updates: As in `ReplayReader.sample_mixed`.
 
         Raises:
-            ReplayTimeout: no shard has one in time.
+            ReplayTimeout: no shard has a block in time.
             SamplingFailed: a shard's server does not answer.
-            UserError: as `ReplayReader.sample_mixed`.
+            UserError: as in `ReplayReader.sample_mixed`.
         """
         turn_seconds = _TURN_SECONDS if len(self._readers) > 1 else timeout_seconds
         end = time.monotonic() + timeout_seconds
@@ -271,7 +278,7 @@ class ShardedReader:
 
     @property
     def teacher_data(self) -> KeptRows | None:
-        """As `ReplayReader.teacher_data`, one for all shards."""
+        """As `ReplayReader.teacher_data`; all shards share it."""
         return self._readers[0].teacher_data
 
     @teacher_data.setter
@@ -289,6 +296,6 @@ class ShardedReader:
         return max(reader.largest_priority for reader in self._readers)
 
     def close(self) -> None:
-        """Disconnect; the next samples come over new connections."""
+        """Send pending priorities and disconnect; the next samples open new connections."""
         for reader in self._readers:
             reader.close()

@@ -1,13 +1,13 @@
-"""Reverb, without the whole of TensorFlow: import it from here.
+"""Imports Reverb without the whole of TensorFlow; other modules import both from here.
 
-Reverb's client and server need TensorFlow's native library and a few of its Python modules. Both
-packages import everything in their `__init__`, which takes 6 of 7 seconds of CPU and 250 MB. So a
-package without contents stands in for either while Reverb's modules are imported: the import system
-looks for submodules on a package's path, and imports those that are asked for. Afterwards
-`import tensorflow` and `import reverb` import the whole; the modules that are there are no
-attributes of it: write `from reverb import errors`, not `reverb.errors`.
+Reverb's client and server need TensorFlow's native library and a few of its Python modules. But
+both packages import everything in their `__init__`, which takes 6 of 7 seconds of CPU time and
+250 MB. So while Reverb's modules are imported, an empty package stands in for each of the two: the
+import system finds submodules by a package's path, and imports only those that are requested.
+Afterwards `import tensorflow` and `import reverb` import the whole packages, which do not have the
+modules imported earlier as attributes: write `from reverb import errors`, not `reverb.errors`.
 
-Where this fails, as it may with other versions, the whole is imported at once.
+If this fails, as it may with other versions, the whole packages are imported at once.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-# What this room uses of Reverb: name in `reverb` -> module, and name in the module ("": itself).
+# What services/replay uses of Reverb: name here -> module, and name in it ("": the module itself).
 _REVERB_PARTS = {
     "Client": ("reverb.client", "Client"),
     "Server": ("reverb.server", "Server"),
@@ -31,7 +31,7 @@ _REVERB_PARTS = {
     "rate_limiters": ("reverb.rate_limiters", ""),
     "selectors": ("reverb.item_selectors", ""),
 }
-# And of TensorFlow.
+# The same for TensorFlow.
 _TENSORFLOW_PARTS = {
     "CancellationManager": ("tensorflow.python.eager.cancellation", "CancellationManager"),
     "DatasetOptions": ("tensorflow.core.framework.dataset_options_pb2", "Options"),
@@ -46,16 +46,16 @@ _TENSORFLOW_PARTS = {
 
 
 def _import_parts() -> tuple[Any, Any]:
-    """What this room uses of TensorFlow and Reverb, and no more."""
+    """Import only what services/replay uses of TensorFlow and Reverb."""
     packages = _package("tensorflow"), _package("reverb")
     tensorflow, reverb = packages
     v1: Any = ModuleType("tensorflow.compat.v1")
     with _standing_in(tensorflow, ModuleType("tensorflow.compat"), v1, reverb):
-        # This loads TensorFlow's native library, too, which Reverb's needs; the version is for one
-        # of Reverb's messages.
+        # This also loads TensorFlow's native library, which Reverb's library needs. Reverb shows
+        # the version in one of its messages.
         versions = importlib.import_module("tensorflow.python.framework.versions")
         tensorflow.__version__ = versions.VERSION
-        # Types of signatures and samples.
+        # Reverb's modules use these types for signatures and samples.
         specs = importlib.import_module("tensorflow.python.framework.tensor_spec")
         v1.Tensor = specs.tensor.Tensor
         v1.TensorSpec = tensorflow.TensorSpec = specs.TensorSpec
@@ -71,7 +71,7 @@ def _parts(names: dict[str, tuple[str, str]]) -> Any:
 
 
 def _package(name: str) -> Any:
-    """A stand-in for an installed package."""
+    """An empty stand-in for an installed package."""
     spec = importlib.util.find_spec(name)
     if spec is None:
         raise ModuleNotFoundError(f"No module named {name!r}", name=name)
@@ -82,7 +82,7 @@ def _package(name: str) -> Any:
 
 @contextlib.contextmanager
 def _standing_in(*modules: ModuleType) -> Iterator[None]:
-    """Have these be found under their names, which must not be imported yet."""
+    """Make these modules importable by their names, which must not be imported yet."""
     sys.modules.update({module.__name__: module for module in modules})
     try:
         yield
@@ -95,7 +95,7 @@ def _import() -> tuple[Any, Any]:
     if not {"reverb", "tensorflow"} & sys.modules.keys():
         with contextlib.suppress(ImportError, AttributeError):
             return _import_parts()
-    # Reverb's modules want the whole packages to have been imported before them.
+    # Reverb's modules require that both whole packages are imported first.
     importlib.import_module("tensorflow")
     importlib.import_module("reverb")
     return _parts(_TENSORFLOW_PARTS), _parts(_REVERB_PARTS)

@@ -4,9 +4,9 @@
     learner ── Restore(checkpoint) ──▶     "      ── stops, loads, serves ────▶ Reverb, same port
     learner, actors ── items, samples ────────────────────────────────────────▶   "
 
-Learner and tables must be of the same checkpoint, whichever of the two was restarted. Tables that
-outlived their learner are ahead of it; tables that were loaded are behind a learner that trained
-on.
+Learner and tables must be of the same checkpoint, whichever of the two restarts. If the learner
+restarts, the tables are ahead of it; if replay restarts, its tables are behind a learner that has
+continued to train.
 """
 
 from __future__ import annotations
@@ -32,12 +32,13 @@ from services.shared.locks import REPLAY_LOCK, locked
 
 _LOCK_WAIT_SECONDS = 10.0
 _FIRST = 1
-"""The checkpoint that may have tables here and no part of the learner, which was killed before it
-saved one. Where tables of a later number exist, the learner has completed an earlier checkpoint."""
+"""The only checkpoint that may have tables here but no part of the learner: the learner was killed
+before it saved its first part. If tables of a later number exist, the learner has completed an
+earlier checkpoint."""
 
 
 class GenerationChanged(Exception):
-    """The tables that the caller learned from are not served any more."""
+    """The tables that the caller learned from have been replaced by others."""
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -45,11 +46,11 @@ class RoleStats:
     """What a role has done since its process started.
 
     Attributes:
-        restores: Times that tables were loaded at the learner's request.
+        restores: Loads of tables at the learner's request.
         checkpoints: Checkpoints saved.
         failed_checkpoints: Checkpoints that could not be saved.
-        checkpoint_seconds: Time that the last one took.
-        checkpoint: Newest checkpoint that the tables were loaded from or saved to.
+        checkpoint_seconds: Duration of the last saved checkpoint.
+        checkpoint: Number of the newest checkpoint that the tables were loaded from or saved to.
     """
 
     restores: int = 0
@@ -67,9 +68,10 @@ class ReplayRole:
         checkpoints: Folder of this shard's part of the run's checkpoints.
 
     Attributes:
-        config: As given, with the port that it got.
-        stats: What it has done.
-        served: Which tables are served; None while tables are being loaded, and before and after.
+        config: The settings, with the port in use once tables were served.
+        stats: What the role has done.
+        served: Which tables are served; None while tables are loaded, before `start` and after
+            `stop`.
     """
 
     def __init__(self, config: ReplayConfig, checkpoints: Path) -> None:
@@ -85,20 +87,20 @@ class ReplayRole:
         self.stats = RoleStats()
 
     def start(self) -> int:
-        """Serve the newest saved tables that can be loaded, else empty ones.
+        """Serve the newest saved tables that can be loaded, else empty tables.
 
-        The learner then restores those of its own checkpoint, which mostly are the same.
+        The learner then has the tables of its own checkpoint restored, usually the same ones.
 
         Returns:
             The port.
 
         Raises:
-            UserError: the port is in use, another replay server has the folder, or the working
-                folder holds something else.
+            UserError: the port is in use, another replay server uses the folder, or the working
+                folder holds other files.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         with self._changing:
-            # The server that was stopped a moment ago may still be shutting down.
+            # A server that was just stopped may still be shutting down.
             self._lock.enter_context(
                 locked(self._folder / REPLAY_LOCK, wait_seconds=_LOCK_WAIT_SECONDS)
             )
@@ -114,7 +116,7 @@ class ReplayRole:
         """Address of the tables for clients on this machine, "host:port".
 
         Raises:
-            RuntimeError: they are not served.
+            RuntimeError: no tables are served.
         """
         server = self._server
         if server is None:
@@ -124,19 +126,19 @@ class ReplayRole:
     def restore(
         self, checkpoint: int, is_wanted: Callable[[], bool] = lambda: True
     ) -> ServedTables:
-        """Serve the tables of a checkpoint, dropping what came after it.
+        """Serve the tables of a checkpoint, and drop everything newer.
 
-        Nothing is loaded where they are served already and have not been sampled from: items that
-        actors inserted since then belong to the run.
+        Tables that are served already and have not been sampled since stay as they are: items that
+        actors have inserted into them belong to the run.
 
         Args:
-            checkpoint: Its number; `EMPTY` for empty tables.
-            is_wanted: Whether the caller still waits; asked once earlier calls have ended.
+            checkpoint: Number of the checkpoint; `EMPTY` for empty tables.
+            is_wanted: Whether the caller is still waiting; called once earlier calls have ended.
 
         Raises:
             LookupError: the shard has no such tables, or empty ones are requested although the run
-                has checkpoints; the present tables are served on.
-            UserError: they cannot be loaded; no tables are served then.
+                has checkpoints. The present tables stay available.
+            UserError: the tables cannot be loaded; no tables are served then.
             RuntimeError: the role was stopped, the caller gave up, or the port is in use.
         """
         with self._changing:
@@ -161,20 +163,20 @@ class ReplayRole:
         keep: Collection[int],
         is_wanted: Callable[[], bool] = lambda: True,
     ) -> int:
-        """Save the tables as those of a checkpoint; requests for items wait until it is done.
+        """Save the tables under a checkpoint's number; requests for items wait during the save.
 
         Args:
-            generation: Of the tables that the caller learned from.
+            generation: `ServedTables.generation` of the tables that the caller learned from.
             checkpoint: Number of the new checkpoint.
-            keep: Numbers of the checkpoints to keep beside it.
-            is_wanted: Whether the caller still waits; asked once earlier calls have ended.
+            keep: Numbers of the other checkpoints to keep.
+            is_wanted: Whether the caller is still waiting; called once earlier calls have ended.
 
         Returns:
             Bytes written.
 
         Raises:
             GenerationChanged: other tables are served now.
-            OSError: no space, no permission.
+            OSError: no space, or no permission.
             RuntimeError: Reverb could not write, or the caller gave up.
             ReplayTimeout: Reverb does not answer.
         """
@@ -206,10 +208,11 @@ class ReplayRole:
     def _check_may_start_empty(self) -> None:
         saved = self._checkpoints.numbers()
         if any(number > _FIRST for number in saved):
-            # The first checkpoint of empty tables would delete them.
+            # The next checkpoint, of empty tables, would delete them.
             raise LookupError(
-                f"this shard has the tables of checkpoints {saved}, and the learner has none: "
-                "restore its folder from the backup that has the shard's, or choose another --run"
+                f"this shard has tables of checkpoints {saved}, but the learner has no checkpoint: "
+                "restore the run's folder from the backup that has the shard's tables, or choose "
+                "another --run"
             )
 
     def _load(self, checkpoint: int, tables: Path | None) -> int:
@@ -218,7 +221,7 @@ class ReplayRole:
         self._end()
         server = build_replay(dataclasses.replace(self.config, restore_from=tables))
         port = server.start()
-        # A port that was chosen freely stays the same: clients have its number.
+        # Keep a freely chosen port: clients know its number.
         self.config = dataclasses.replace(self.config, port=port)
         self._server = server
         self._sampled_at_start = self._sampled()
@@ -227,10 +230,10 @@ class ReplayRole:
         return port
 
     def _check_port_is_ours(self) -> None:
-        """Tell a port in use, which is free again later, from tables that cannot be loaded.
+        """Check the port first: a port in use is no reason to give up the checkpoint.
 
         Raises:
-            RuntimeError: it is in use.
+            RuntimeError: the port is in use; a retry may succeed.
         """
         try:
             check_port_is_free(
@@ -253,6 +256,6 @@ class ReplayRole:
 
 
 def _check_is_wanted(is_wanted: Callable[[], bool]) -> None:
-    # A caller that gave up may have moved to another checkpoint by now.
+    # A caller that gave up may be using another checkpoint by now.
     if not is_wanted():
-        raise RuntimeError("the caller has given up; nothing was done")
+        raise RuntimeError("the caller gave up before this call began; nothing was done")

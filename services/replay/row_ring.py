@@ -1,10 +1,10 @@
-"""Rows in the order they come, in memory, each once; the oldest go when they are no longer needed.
+"""A ring buffer of numbered rows in memory, which frees the oldest once no item needs them.
 
     number      0          1 .. 99       100 .. 950        951 ..
-                zeros      gone          kept              to come
+                zeros      freed         kept              future
     place       0                        1 + (number - 1) mod (size - 1)
 
-The ring grows as long as its rows are needed, so that it takes the memory that items show.
+The ring grows only if its rows are still needed, so its size follows the rows that items use.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 PADDING_ROW = 0
-"""Number of the row of zeros, which stands around episodes."""
+"""Number of the row of zeros, which pads episodes."""
 
 _FIRST_ROWS = 1024
 _FREED_SHARE = 8
-"""The ring grows where less than this part of it can be freed."""
+"""The ring grows if less than one part in this many can be freed."""
 
 
 class RowRing:
     """Numbered rows.
 
     Args:
-        dtype: Of a row.
-        oldest_needed: Smallest number of a row that is still needed, the padding's aside; asked
-            for when the ring is full. `next_number` where none is.
+        dtype: Type of a row.
+        oldest_needed: Called when the ring is full; returns the smallest number of a row, other
+            than the padding row, that is still needed, or `next_number` if none is.
 
     Attributes:
         next_number: Number of the next row.
@@ -41,7 +41,7 @@ class RowRing:
         self._oldest = self.next_number = 1
 
     def append(self, row: NDArray[np.void]) -> int:
-        """Keep a row; gives its number."""
+        """Store a row; returns its number."""
         number, places = self.next_number, len(self._rows) - 1
         if number - self._oldest == places:
             self._make_room()
@@ -51,16 +51,16 @@ class RowRing:
         return number
 
     def rows(self, numbers: NDArray[np.int64]) -> NDArray[np.void]:
-        """The rows with these numbers, of any shape: a copy."""
+        """A copy of the rows with these numbers, int64 of any shape."""
         found: NDArray[np.void] = self._rows[self._places(numbers)]
         return found
 
     def since(self, oldest: int) -> NDArray[np.void]:
-        """All rows from a number on, a copy."""
+        """A copy of all rows from number `oldest` to the newest."""
         return self.rows(np.arange(oldest, self.next_number))
 
     def restore(self, oldest: int, rows: NDArray[np.void]) -> None:
-        """Have these rows alone, numbered from `oldest` on."""
+        """Replace all rows by these, numbered from `oldest`."""
         self._oldest, self.next_number = oldest, oldest + len(rows)
         self._resize(max(_FIRST_ROWS, len(rows)), rows)
 

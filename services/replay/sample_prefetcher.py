@@ -1,9 +1,9 @@
-"""Fetches sampled items of one table ahead, on a thread.
+"""Prefetches sampled items of one table on a thread.
 
     Reverb table --samples--> SampleStream --blocks of rows--> queue --> wait_for, take
 
-A read waits for the rate limiter, or for a server that is down, without a timeout; `close` cancels
-it.
+The thread waits for the rate limiter, or for a server that is down, without a timeout; `close`
+cancels its wait.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from services.replay.undecoded_rows import Rows, concatenate
 _PUT_POLL_SECONDS = 0.2
 _RETRY_SECONDS = 0.2
 _CLOSE_SECONDS = 10.0
-"""Longest wait for the thread; with a server in the same process, Reverb takes up to 3 s to end."""
+"""Longest wait for the thread to end; with a server in the same process, Reverb takes up to 3 s."""
 
 
 class SamplePrefetcher:
     """Sampled items of one table, in blocks of rows.
 
-    At most `blocks_ahead + 2` blocks have been sampled and not yet taken: one in Reverb's samplers,
-    one being put together, the rest in the queue; and what a partial `take` left over.
+    At most `blocks_ahead + 2` blocks are sampled but not yet taken: one in Reverb's samplers, one
+    being assembled and the rest in the queue; plus the rest of a block that `take` used partly.
     """
 
     def __init__(
@@ -44,16 +44,16 @@ class SamplePrefetcher:
         """Start fetching.
 
         Args:
-            address: "host:port" of the replay server, known to be up.
-            table: Table to sample from.
+            address: "host:port" of a running replay server.
+            table: Name of the table to sample from.
             layout: Shapes of its items.
-            block_rows: Rows per block, also the most samples that all samplers have in flight.
-            blocks_ahead: Complete blocks to hold ready.
-            samplers: Reverb's threads, each with a stream of its own; fewer for small blocks.
+            block_rows: Rows per block; also the most samples that all samplers have in flight.
+            blocks_ahead: Complete blocks to keep in the queue.
+            samplers: Threads that Reverb uses, each with its own stream; fewer for small blocks.
 
         Raises:
             ReplayTimeout: the server does not answer.
-            UserError: no such table, or one of other shapes.
+            UserError: the table is missing, or holds items of other shapes.
         """
         connect(address, table, layout, timeout_seconds=10.0)
         self._table = table
@@ -67,10 +67,11 @@ class SamplePrefetcher:
         self._thread.start()
 
     def wait_for(self, rows: int, timeout_seconds: float) -> None:
-        """Wait until `take(rows)` can be answered.
+        """Wait until `take(rows)` has enough rows.
 
         Raises:
-            ReplayTimeout: the rate limiter or the server gave too few in time; nothing is lost.
+            ReplayTimeout: not enough rows in time, because of the rate limiter or the server; rows
+                that have arrived are kept.
             SamplingFailed: the server is down, or refused to sample.
         """
         deadline = time.monotonic() + timeout_seconds
@@ -86,7 +87,7 @@ class SamplePrefetcher:
             self._held.append(block)
 
     def take(self, rows: int) -> Rows:
-        """The next rows, after `wait_for`; a whole block is handed out without a copy."""
+        """Take the next rows, after `wait_for`; a whole block is returned without a copy."""
         taken: list[Rows] = []
         missing = rows
         while missing:
@@ -99,21 +100,21 @@ class SamplePrefetcher:
         return concatenate(taken)
 
     def close(self) -> None:
-        """Stop fetching at once; fetched items are dropped."""
+        """Stop prefetching at once, and drop the prefetched items."""
         self._closed.set()
         self._stream.cancel()
         self._thread.join(timeout=_CLOSE_SECONDS)
 
     def _run(self) -> None:
         try:
-            # gRPC shares connections, and this one may be of a server before a restart.
+            # gRPC shares connections: the first may lead to a server that has been restarted since.
             while not self._stream.open():
                 if self._closed.wait(_RETRY_SECONDS):
                     return
             while (block := self._stream.next_block()) is not None and not self._closed.is_set():
                 self._put(block)
         except Exception as error:
-            # `wait_for` raises it; after `close` nothing does.
+            # `wait_for` raises it, unless `close` was called.
             self._put(error)
 
     def _put(self, block: Rows | Exception) -> None:

@@ -1,9 +1,9 @@
-"""Items of one Reverb table as they are sampled, block by block.
+"""Samples items of one Reverb table, block by block.
 
     Reverb table --items--> ReverbTrajectoryDataset --> BatchDataset --blocks--> Rows
 
-The datasets are native operations of Reverb and TensorFlow, called by name: what Reverb's Python
-class `TrajectoryDataset` does, without the whole of TensorFlow, which that class imports.
+The datasets are native operations of Reverb and TensorFlow, called by name. Reverb's Python class
+`TrajectoryDataset` does the same, but imports the whole of TensorFlow.
 """
 
 from __future__ import annotations
@@ -23,25 +23,26 @@ from services.replay.reverb_library import tensorflow as tf
 from services.replay.undecoded_rows import Rows
 
 _REQUEST_ROWS = 32
-"""Samples that one sampler has in flight: more leave the processor's cache before they are put
-together, fewer are more requests."""
+"""Samples that one sampler has in flight. More would leave the CPU cache before they are assembled;
+fewer would take more requests."""
 _OPERATIONS = "cc/ops/libgen_reverb_ops_gen_op.so"
 """Reverb's native operations, in its package."""
-# Key, probability, items in the table, priority, times sampled; the rows follow.
+# Types of the columns: key, probability, items in the table, priority, times sampled, rows.
 _COLUMN_TYPES = (np.uint64, np.float64, np.int64, np.float64, np.int32, np.uint8)
 
 
 class SampleStream:
-    """Blocks of items of one table. One thread reads it, any other may cancel it.
+    """Blocks of items of one table. One thread reads them; any other thread may cancel the read.
 
     Args:
-        address: "host:port" of the replay server, known to have the table.
-        table: Table to sample from.
+        address: "host:port" of the replay server, which must have the table.
+        table: Name of the table to sample from.
         layout: Shapes of its items.
-        block_rows: Rows of a block, also the most samples that all samplers have in flight.
-        samplers: Reverb's threads, each with a stream of its own; fewer for small blocks.
-        items: How many to sample in all, none further being fetched ahead; None for no end.
-        timeout_ms: Longest wait for the rate limiter; None for no limit.
+        block_rows: Rows of a block; also the most samples that all samplers have in flight.
+        samplers: Threads that Reverb uses, each with its own stream; fewer for small blocks.
+        items: Number of items to sample in total, beyond which none is prefetched; None for no
+            limit.
+        timeout_ms: Longest wait for the rate limiter, in milliseconds; None for no limit.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class SampleStream:
         self._iterator = _run("AnonymousIteratorV3", [], *self._output)
 
     def open(self) -> bool:
-        """Connect, and begin to sample; False where the server is unavailable.
+        """Connect, and start sampling; False if the server is unavailable.
 
         Raises:
             SamplingFailed: the server refused.
@@ -92,7 +93,7 @@ class SampleStream:
         return True
 
     def next_block(self) -> Rows | None:
-        """The next rows, after `open`; None after the last. Waits without a timeout of its own.
+        """The next block, after `open`; None after the last. Has no timeout besides `timeout_ms`.
 
         Raises:
             SamplingFailed: the server is down, or refused to sample; or `cancel` was called.
@@ -109,12 +110,12 @@ class SampleStream:
                 )
             except tf.errors.OutOfRangeError:
                 return None
-        # Views of TensorFlow's memory.
+        # These arrays are views of TensorFlow's memory.
         key, probability, table_size, _, _, rows = map(np.asarray, columns)
         return Rows(self._layout.columns(rows), key, probability * table_size)
 
     def cancel(self) -> None:
-        """End a read that waits, and all later ones."""
+        """End a waiting read, and all later reads, with `SamplingFailed`."""
         self._cancellation.start_cancel()
 
     @contextlib.contextmanager
@@ -126,7 +127,7 @@ class SampleStream:
 
 
 def _run(operation: str, inputs: list[Any], *attributes: Any, outputs: int = 1) -> list[Any]:
-    """Run a native operation; gives its outputs."""
+    """Run a native operation; returns its outputs."""
     made: list[Any] = tf.execute.execute(
         operation.encode(), outputs, inputs, attributes, tf.context()
     )
@@ -145,7 +146,7 @@ def _type_number(kind: type[np.generic]) -> int:
 
 
 def _dataset_options() -> bytes:
-    """Left to itself, TensorFlow fetches more ahead than it is asked for, on more threads."""
+    """Options without autotuning, which would make TensorFlow prefetch more on more threads."""
     options = tf.DatasetOptions()
     options.autotune_options.enabled = False
     options.optimization_options.apply_default_optimizations = False

@@ -1,4 +1,4 @@
-"""Batches as they are drawn, wherever that happens, and the weights that undo uneven draws."""
+"""Batches of drawn rows, from Reverb or this process, and their importance weights."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
 from services.replay.undecoded_rows import Rows
 
 _SMALLEST_PROBABILITY = 1e-10
-"""Dopamine's; an item of priority 0 can still be drawn where all are 0."""
+"""Lower bound, as in Dopamine: an item of priority 0 can be drawn if all priorities are 0."""
 
 
 class Sample(NamedTuple):
-    """A batch or a block of batches, and where its rows lie in replay.
+    """A batch or a block of batches, and the place of its rows in replay.
 
     Attributes:
-        batch: The transitions, [B] of one batch, [K, B] of a block.
+        batch: The transitions: [B] for one batch, [K, B] for a block.
         item_key: uint64 [B] or [K, B], the rows' keys in their tables.
-        from_student: bool [B] or [K, B], whether the row is of the student's table.
+        from_student: bool [B] or [K, B], whether the row is from the student's table.
     """
 
     batch: Batch
@@ -46,17 +46,18 @@ class ShardSample(NamedTuple):
 def split_rows(
     seed: int, updates: range, batch_size: int, teacher_share: float
 ) -> tuple[list[np.random.Generator], dict[str, NDArray[np.int64]]]:
-    """How many rows of each batch come from which table.
+    """Draw how many rows of each batch come from which table.
 
     Args:
-        seed: Of the run's draws.
-        updates: Which updates the K batches are for: a batch's draws depend on its update alone.
+        seed: Seed of the run's draws.
+        updates: Numbers of the K updates that the batches are for. The draws of a batch depend on
+            the seed and its update alone.
         batch_size: Rows of a batch.
-        teacher_share: Probability of a row to be from the teacher's table.
+        teacher_share: Probability that a row comes from the teacher's table.
 
     Returns:
-        A generator for the further draws of each update; and for each table with any rows, the
-        teacher's first, its rows in each batch, int64 [K].
+        A random generator for the further draws of each update; and table -> rows of each batch,
+        int64 [K], for each table with any rows, the teacher's first.
     """
     generators = [np.random.default_rng((seed, update)) for update in updates]
     of_teacher = np.array([one.binomial(batch_size, teacher_share) for one in generators])
@@ -72,14 +73,15 @@ def batches_of(
     discount: float,
     importance_exponent: float,
 ) -> Sample:
-    """Batches [K, B] of rows that lie table by table, and in each table batch by batch.
+    """Arrange rows as batches [K, B].
 
     Args:
-        taken: K x B rows.
-        rows: Rows of each batch by table, int64 [K], in the order of the tables in `taken`.
+        taken: K x B rows, table by table, and within a table batch by batch.
+        rows: Table -> rows of each batch, int64 [K], in the order of the tables in `taken`.
         layout: Shapes of the items.
         discount: gamma, in [0, 1], per step.
-        importance_exponent: beta, in [0, 1], of the rows' importance weights; at 0 all are 1.
+        importance_exponent: beta, in [0, 1], of the rows' importance weights; with 0 all weights
+            are 1.
     """
     from_student = np.repeat(
         [table == STUDENT_TABLE for table in rows], [counts.sum() for counts in rows.values()]
@@ -103,14 +105,14 @@ def batches_of(
 def importance_weights(
     relative_probability: NDArray[np.float64], exponent: float
 ) -> NDArray[np.float32]:
-    """Weights that undo uneven sampling, the largest of each batch being 1.
+    """Importance weights, which correct for non-uniform sampling; the largest of a batch is 1.
 
     `w_i = (N p_i)^-exponent / max_j (N p_j)^-exponent` (Schaul et al., 2016, arXiv:1511.05952,
-    section 3.4); with an exponent of 0.5 those of Dopamine's Rainbow.
+    section 3.4). Dopamine's Rainbow uses an exponent of 0.5.
 
     Args:
         relative_probability: float64 [..., B], N p: 1 for rows drawn uniformly.
-        exponent: beta, at least 0; 0 weighs all rows alike, 1 undoes the bias wholly.
+        exponent: beta, at least 0: 0 gives all rows the weight 1, 1 corrects the bias fully.
 
     Returns:
         float32 [..., B], in (0, 1].

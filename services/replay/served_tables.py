@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 EMPTY = 0
-"""Checkpoint number of tables that started empty."""
+"""Checkpoint number that stands for empty tables."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -13,7 +13,7 @@ class ServedTables:
     """Which tables are served.
 
     Attributes:
-        generation: Changes whenever tables are loaded, at the start of the process too.
+        generation: Random name, which changes whenever tables are loaded, also at the start.
         checkpoint: Number of the checkpoint that was loaded; `EMPTY` for tables that started empty.
     """
 

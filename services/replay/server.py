@@ -3,10 +3,10 @@
     writers --items--> [rate limiter] table [rate limiter] --samples--> readers
     role --checkpoint--> checkpoint_root/<time>/
 
-Errors: a port in use, a missing or damaged checkpoint, or one of another experiment end `start`
-with a `UserError`; on the wire, Reverb itself refuses items of other shapes and unknown tables.
-Reverb is unencrypted and unauthenticated, and listens on all interfaces. By default the port is
-limited to this machine (`loopback_guard`); opened, it must stay inside your network.
+Errors: `start` raises `UserError` if the port is in use, or the checkpoint is missing, damaged or
+from another experiment. Reverb itself refuses items of other shapes and unknown tables. It has
+neither encryption nor authentication, and listens on all interfaces. By default only this machine
+can use the port (`loopback_guard`); if you open it, keep it inside your network.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from services.shared.errors import UserError
 _INFO_TIMEOUT_SECONDS = 60.0
 _WARNING = (
     "without encryption or authentication: any host that reaches it can read and write the tables; "
-    "keep it inside your network, or set --host 127.0.0.1 to keep it to this machine "
+    "keep it inside your network, or set --host 127.0.0.1 to limit it to this machine "
     "(docs/security.md)"
 )
 
 
 def build_replay(config: ReplayConfig) -> ReplayServer:
-    """The replay server, not yet started."""
+    """Make the replay server; its `start` starts it."""
     return ReplayServer(config)
 
 
@@ -64,12 +64,12 @@ class ReplayServer:
             The port.
 
         Raises:
-            UserError: the port is in use; the checkpoint is missing, damaged or of another
-                experiment; the working folder holds something else.
+            UserError: the port is in use; the checkpoint is missing, damaged or from another
+                experiment; or the working folder holds other files.
         """
         config = self._config
-        # Reverb would share a port that is in use, and start empty without the checkpoint: both
-        # are checked first, before anything is removed.
+        # Reverb would share a port that is in use, and start empty if the checkpoint is missing:
+        # check both before anything is removed.
         check_port_is_free("0.0.0.0", config.port, purpose="the replay server", flag="port")
         if config.restore_from is not None:
             check_checkpoint(config.restore_from)
@@ -109,10 +109,10 @@ class ReplayServer:
             ) from error
 
     def _check_restored_tables(self) -> None:
-        """A checkpoint brings its tables' configuration along, which must be the one asked for.
+        """Check the tables' configuration, which a checkpoint restores, too.
 
         Raises:
-            UserError: it is not.
+            UserError: it differs from this experiment's, or items are missing.
         """
         found = server_info(reverb.Client(self.address), self.address, _INFO_TIMEOUT_SECONDS)
         for wanted in (table.info for table in build_tables(self._config)):
@@ -122,14 +122,14 @@ class ReplayServer:
                 if _settings(table)[setting] != value:
                     raise UserError(
                         f"replay checkpoint {self._config.restore_from} was made with {setting} "
-                        f"{_settings(table)[setting]:g} in table {wanted.name!r}, now it is "
+                        f"{_settings(table)[setting]:g} in table {wanted.name!r}, but now it is "
                         f"{value:g}; resume with the settings of that run"
                     )
-            # Reverb does not notice a file of items that was cut off.
+            # Reverb does not detect a truncated file of items.
             limiter = table.rate_limiter_info
             expected = min(int(limiter.insert_stats.completed), int(table.max_size))
             if table.max_times_sampled == 1:
-                # What was given once is gone.
+                # Items leave the table when they are sampled.
                 expected -= int(limiter.sample_stats.completed)
             if table.current_size != expected:
                 raise UserError(
@@ -139,13 +139,13 @@ class ReplayServer:
 
 
 def _guard(host: str, port: int) -> LoopbackGuard | None:
-    """Limit Reverb's port to this machine, unless it is to be open; warns where it is."""
+    """Limit Reverb's port to this machine if `host` is loopback; else, or if that fails, warn."""
     reason = ""
     if is_loopback(host):
         try:
             return LoopbackGuard(port)
         except OSError as error:
-            reason = f", as this system cannot keep it to loopback ({error})"
+            reason = f", as this system cannot limit it to loopback ({error})"
     logging.getLogger(__name__).warning(
         "replay port %d is open on all interfaces%s, %s", port, reason, _WARNING
     )
@@ -160,6 +160,6 @@ def _settings(info: Any) -> dict[str, float]:
         "samples_per_insert": limiter.samples_per_insert,
         "lower error bound": limiter.min_diff,
         "upper error bound": limiter.max_diff,
-        # 0 for a uniform selector, which has none.
+        # 0 for a uniform selector, which has no exponent.
         "priority exponent": info.sampler_options.prioritized.priority_exponent,
     }

@@ -1,10 +1,10 @@
-"""A replay shard's part of the run's checkpoints: the tables under each checkpoint's number.
+"""A replay shard's part of the run's checkpoints: its tables, in a folder per checkpoint.
 
     RUN/replay/00/working/<time>/          Reverb writes here; deleted once the files are linked
     RUN/replay/00/checkpoints/00000007/    hard links to them, and their sizes
 
-A checkpoint of the run is complete once the learner has saved its own part; tables under a number
-that the learner never completed are replaced by the next ones of that number.
+A checkpoint of the run is complete once the learner has saved its own part. If the learner never
+did, the next tables with that number replace these.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class ShardCheckpoints:
     """The saved tables of one shard.
 
     Args:
-        folder: Made with the first checkpoint.
+        folder: Folder for the tables, created with the first checkpoint.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -39,15 +39,15 @@ class ShardCheckpoints:
         """The folder with the tables of a checkpoint.
 
         Raises:
-            LookupError: there is none of that number.
-            UserError: a file has another size than when it was saved: Reverb checks each record,
-                and does not miss records that were cut off at the end.
+            LookupError: there are no tables with that number.
+            UserError: the size of a file has changed since it was saved. Reverb verifies each
+                record, but does not detect missing records at the end of a file.
         """
         path = self._folders.path(number)
         if not path.is_dir():
             raise LookupError(
-                f"{self._folders.folder} holds no tables of checkpoint {number}, only of "
-                f"{self.numbers() or 'none'}; restore the shard's folder from the backup that has "
+                f"{self._folders.folder} holds no tables of checkpoint {number} (it has those of "
+                f"{self.numbers() or 'none'}); restore the shard's folder from the backup that has "
                 "the learner's checkpoint, or choose another --run"
             )
         if _read_sizes(path / _SIZES_FILE) != _sizes(path):
@@ -58,15 +58,15 @@ class ShardCheckpoints:
         """Save the tables that Reverb has written under a checkpoint's number.
 
         Args:
-            number: Of the checkpoint; tables of the same number are replaced.
-            written: Reverb's checkpoint, on this file system or another.
-            keep: Numbers that stay beside it; all others are deleted.
+            number: Number of the checkpoint; earlier tables with this number are replaced.
+            written: Folder of Reverb's checkpoint, on this file system or another.
+            keep: Numbers of the other checkpoints to keep; the rest are deleted.
 
         Returns:
-            Bytes of the tables.
+            Size of the tables in bytes.
 
         Raises:
-            OSError: no space, no permission; tables of other numbers stay.
+            OSError: no space, or no permission; tables of other checkpoints stay.
             UserError: `written` is not a complete checkpoint.
         """
         with self._folders.writing(number) as folder:

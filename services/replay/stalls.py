@@ -1,10 +1,10 @@
-"""Connections to replay that are dead without an error, distinguished from normal waits.
+"""Detects connections to replay that died without an error, and tells them from normal waits.
 
-A read or a write may wait for three reasons. The table's rate limiter holds it back until the other
-side catches up: that may last for hours, and nothing is wrong. The server is down: Reverb
-reconnects by itself. Or the connection is dead and no side noticed, as when a host is replaced or a
-firewall drops its state: Reverb sends no keep-alive, so only TCP would notice, after a quarter of
-an hour.
+A read or a write may wait for three reasons. First, the table's rate limiter blocks it until the
+other side catches up; that may take hours, and nothing is wrong. Second, the server is down; Reverb
+reconnects by itself. Third, the connection is dead and neither side has noticed, as when a host is
+replaced or a firewall drops its state: Reverb sends no keep-alive, and TCP notices only after 15
+minutes.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _CHECKS = 2
 
 
 class StalledInsertDetector:
-    """Checks the table once a write has waited for long.
+    """Finds writes that wait although the table's rate limiter allows inserts.
 
     Args:
         address: "host:port" of the replay server.
-        table: Which is written to.
+        table: Name of the table that is written to.
         stall_seconds: Time that a write waits before the first check.
         check_seconds: Time between two checks.
     """
@@ -43,14 +43,15 @@ class StalledInsertDetector:
         self.reset()
 
     def reset(self) -> None:
-        """Start again: a write has just ended."""
+        """Reset the stall timer: a write has just ended."""
         self._check_at: float | None = None
         self._failed_checks = 0
 
     def is_stalled(self) -> bool:
-        """Whether the connection is dead; to be called again and again while a write waits.
+        """Whether the connection is dead; call it repeatedly while a write waits.
 
-        Twice in a row the table must take inserts, or be out of reach: it may have opened just now.
+        It is, if two checks in a row find that the table allows inserts or cannot be reached. One
+        check is not enough, since the rate limiter may have allowed inserts just then.
         """
         now = time.monotonic()
         if self._check_at is None:
@@ -73,11 +74,11 @@ class StalledInsertDetector:
 
 
 class StalledSampleDetector:
-    """Finds reads that wait although the tables' rate limiters give samples.
+    """Finds reads that wait although the tables' rate limiters allow samples.
 
     Args:
         address: "host:port" of the replay server.
-        seconds: Wait before a check, and between two.
+        seconds: Time that a read waits before the first check, and between two checks.
     """
 
     def __init__(self, address: str, *, seconds: float = STALL_SECONDS) -> None:
@@ -86,11 +87,11 @@ class StalledSampleDetector:
         self._waits_since: float | None = None
 
     def reset(self) -> None:
-        """Reset the stall timer: replay has given a batch, or none is asked for."""
+        """Reset the stall timer: a batch has arrived, or none is requested."""
         self._waits_since = None
 
     def note_timeout(self) -> None:
-        """Start the stall timer where it does not run: no batch came in time."""
+        """Start the stall timer unless it runs already: no batch came in time."""
         if self._waits_since is None:
             self._waits_since = time.monotonic()
 
@@ -98,7 +99,7 @@ class StalledSampleDetector:
         """Whether to reconnect; called before each read.
 
         Args:
-            tables: Which are read.
+            tables: Names of the tables that are read.
 
         Raises:
             ReplayTimeout: the server does not answer.

@@ -1,4 +1,4 @@
-"""Draws in proportion to weights: a binary tree of sums, changed and drawn from many at a time."""
+"""A sum tree: draws in proportion to weights; updates and draws are vectorised."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from numpy.typing import NDArray
 
 
 class SumTree:
-    """Weights of N places, at first 0.
+    """Weights of N places, initially 0.
 
     Args:
-        places: N, at least 1.
+        places: Number of places N, at least 1.
     """
 
     def __init__(self, places: int) -> None:
         self._leaves = 1 << (places - 1).bit_length()
-        # The sum of node i is that of its children 2i and 2i+1; node 1 is the root.
+        # Node i holds the sum of its children 2i and 2i+1; node 1 is the root.
         self._sums = np.zeros(2 * self._leaves)
 
     @property
@@ -29,7 +29,7 @@ class SumTree:
         return found
 
     def set(self, places: NDArray[np.int64], weights: NDArray[np.float64]) -> None:
-        """Change weights; of a place that is named twice, the last counts.
+        """Change weights; if a place occurs twice, its last weight counts.
 
         Args:
             places: int [R].
@@ -42,7 +42,7 @@ class SumTree:
             self._sums[nodes] = self._sums[2 * nodes] + self._sums[2 * nodes + 1]
 
     def draw(self, uniform: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Places with probabilities in proportion to their weights, whose sum is above 0.
+        """Draw places with probabilities proportional to their weights; `total` must be above 0.
 
         Args:
             uniform: float64 [R] in [0, 1), drawn uniformly.
@@ -55,7 +55,7 @@ class SumTree:
         while nodes.size and nodes[0] < self._leaves:
             nodes = 2 * nodes
             left = self._sums[nodes]
-            # Rounding must not lead to a place of weight 0.
+            # Despite rounding, never go to a place of weight 0.
             goes_right = (rest >= left) & (self._sums[nodes + 1] > 0.0)
             rest = np.where(goes_right, rest - left, rest)
             nodes = nodes + goes_right

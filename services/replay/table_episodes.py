@@ -1,7 +1,7 @@
-"""The episodes that a saved table holds, each row once, in the order of time.
+"""Reconstructs the episodes in a saved table, each row once and in chronological order.
 
-Items overlap: the rows of an item follow each other, so all items together say which row follows
-which. Of an episode whose oldest items are gone, the rest is there.
+The rows of an item are consecutive steps, so all items together determine which row follows which.
+If the oldest items of an episode have left the table, the rest of the episode is returned.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from services.replay.row_ring import PADDING_ROW
 
 
 def table_episodes(saved: SavedTable, layout: ItemLayout) -> Iterator[PlayedEpisode]:
-    """Read a table's episodes, the one that began first before the others.
+    """Read a table's episodes, in the order in which they began.
 
     Args:
         saved: The table; `LocalTable.restore` has checked it.
         layout: Shapes of its rows and items.
 
     Raises:
-        ValueError: an item's rows are not in the order of time, so that episodes might not end.
+        ValueError: an item's rows are not in chronological order, so that an episode might not end.
     """
     rows = saved.rows.view(layout.row_dtype)[:, 0]
     before, after = saved.items[:, :-1].ravel(), saved.items[:, 1:].ravel()
     are_rows = (before != PADDING_ROW) & (after != PADDING_ROW)
     if (before >= after)[are_rows].any():
-        raise ValueError("rows of an item are not in the order of time; the table is damaged")
+        raise ValueError("the rows of an item are not in chronological order; restore the table")
     follower = np.zeros(len(rows), np.int64)
     follower[before[are_rows] - saved.oldest_row] = after[are_rows]
     shown = np.unique(saved.items[saved.items != PADDING_ROW])

@@ -1,4 +1,4 @@
-"""Reads tables that give each item once, into rows kept in this process."""
+"""Reads all items of tables that give each item once, and keeps them in this process."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from services.replay.undecoded_rows import Rows
 
 _BLOCK_ROWS = 256
 _TIMEOUT_MS = 10_000
-"""A table that is complete gives its next item at once: one that gives none for so long has lost
-some with a connection."""
+"""A complete table gives its next item at once. If none comes in this time, items were lost when a
+connection broke."""
 
 
 class TableReader:
-    """Reads tables that give each item once, as if they were one.
+    """Reads one table of several servers, which give each item once, as a single table.
 
     Args:
         addresses: "host:port" of each replay server.
-        table: Its table.
+        table: Name of the table.
         layout: Shapes of the items.
     """
 
@@ -41,12 +41,12 @@ class TableReader:
         return sum(table_counts(address)[self._table].size for address in self._addresses)
 
     def read(self) -> KeptRows:
-        """All items. The tables have fewer afterwards, also where it fails.
+        """Read all items, which removes them from the tables, even if the read fails later.
 
         Raises:
             ReplayTimeout: a server does not answer.
-            SamplingFailed: a server is down, or refused to sample; or items were lost on the way.
-            UserError: a server has no such table, or one of other shapes.
+            SamplingFailed: a server is down, or refused to sample; or items were lost in transit.
+            UserError: a server has no such table, or one with items of other shapes.
             ValueError: the tables are empty.
         """
         keeper = RowKeeper(self._layout)
@@ -57,12 +57,12 @@ class TableReader:
 
 
 def read_once(address: str, table: str, layout: ItemLayout) -> Iterator[Rows]:
-    """All items that a table holds now and gives once each, in blocks.
+    """Read all items that a table holds now, in blocks; the table gives each item once.
 
     Raises:
         ReplayTimeout: the server does not answer.
-        SamplingFailed: the server is down, or refused to sample; or items were lost on the way.
-        UserError: no such table, or one of other shapes.
+        SamplingFailed: the server is down, or refused to sample; or items were lost in transit.
+        UserError: the table is missing, or holds items of other shapes.
     """
     connect(address, table, layout, timeout_seconds=10.0)
     missing = items = table_counts(address)[table].size
@@ -77,4 +77,4 @@ def read_once(address: str, table: str, layout: ItemLayout) -> Iterator[Rows]:
         missing -= rows.count
         yield rows
     if missing:
-        raise SamplingFailed(f"{missing} of {items} items of {table!r} were lost on the way")
+        raise SamplingFailed(f"{missing} of {items} items of {table!r} were lost in transit")

@@ -1,10 +1,10 @@
 """The two tables of replay: the teacher's data and the student's own.
 
-Both drop their oldest item when full. The teacher's is filled before it is learned from, with
-exactly the configured number of steps, is sampled uniformly and may be read without limit; or it
-gives each item once, to a learner that draws its batches itself (`kept_rows`). The
-student's is sampled uniformly or by priority, and holds the replay ratio, so that a result does not
-depend on the speed of actors and learner.
+Both drop their oldest item when full. The teacher's table is filled with exactly the configured
+number of steps before training. It is sampled uniformly and without limit, or gives each item once
+to a learner that draws its batches itself (`kept_rows`). The student's table is sampled uniformly
+or by priority, and keeps the replay ratio, so that results do not depend on the speed of actors and
+learner.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from services.replay.reverb_library import reverb, tensorflow
 from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
 
 _INSERT_WEIGHT = 2.0**50
-"""Weight of an insert in the teacher's table, where a sample has weight 1: no number of samples
-makes room for another insert."""
+"""Weight of an insert in the teacher's table, where a sample has weight 1: with one so large, no
+number of samples allows another insert."""
 
 
 def build_tables(config: ReplayConfig) -> list[Any]:
@@ -46,17 +46,16 @@ def build_tables(config: ReplayConfig) -> list[Any]:
 
 
 def teacher_rate_limiter(config: ReplayConfig) -> Any:
-    """The limiter that ends the filling of the teacher's table.
+    """The limiter that stops inserts once the teacher's table has `teacher_steps` items.
 
-    Actors learn a second later that the table is full, and the teacher plays a thousand steps in
-    that time. So the table itself takes `teacher_steps` items over the whole run, from all writers
-    together: with I items ever inserted, S ever sampled and w = `_INSERT_WEIGHT`, another insert
-    waits unless
+    Actors notice up to a second later that the table is full, and the teacher may play a thousand
+    steps in that time. So the table itself limits the items that it takes over the whole run, from
+    all writers together, to `teacher_steps`. With I items ever inserted, S ever sampled and
+    w = `_INSERT_WEIGHT`, another insert waits unless
 
         (I + 1) * w - S <= teacher_steps * w,
 
-    which is I < teacher_steps, since S stays far below w. Sampling never waits beyond the minimum
-    size.
+    which is I < teacher_steps, since S stays far below w. Sampling waits for the minimum size only.
     """
     if config.teacher_steps is None:
         return reverb.rate_limiters.MinSize(config.min_teacher_size)
@@ -69,24 +68,24 @@ def teacher_rate_limiter(config: ReplayConfig) -> Any:
 
 
 def student_rate_limiter(config: ReplayConfig) -> Any:
-    """The limiter that holds the replay ratio in the student's table.
+    """The limiter that keeps the replay ratio of the student's table.
 
     With I items ever inserted and S ever sampled, `error = I * samples_per_insert - S`. Nothing is
     sampled before `min_student_size` items are there; from then on
 
         |error - min_student_size * samples_per_insert| <= error_buffer
 
-    holds up to one item: inserting waits at the upper end (the learner is behind), sampling at the
-    lower (the actors are behind). So after I inserts
+    holds up to one item: inserts wait at the upper bound (the learner is behind), samples at the
+    lower bound (the actors are behind). So after I inserts
 
         S = (I - min_student_size) * samples_per_insert  +-  error_buffer,
 
-    at every moment of the run, not only on average: the buffer does not add up. It must be at least
-    `max(1, samples_per_insert)`, or the smallest possible move of either side would overstep both
-    ends. It should exceed what the reader fetches ahead (`ReplayReader.samples_ahead`,
-    3 batches by default), which counts as sampled before it is learned from, and the jitter of both
-    sides (an evaluation, a compilation): the default of 512 samples is 16 batches, or 64 steps at a
-    ratio of 8, which is 0.3% of a run's first 20,000 steps and less of any longer one.
+    at every moment of the run, not only on average: deviations do not accumulate. The buffer must
+    be at least `max(1, samples_per_insert)`, or a single insert or sample would exceed both bounds.
+    It should be larger than what the reader prefetches (`ReplayReader.samples_ahead`, 3 batches by
+    default), which counts as sampled before it is used, plus the jitter of both sides, such as an
+    evaluation or a compilation. The default of 512 samples is 16 batches, or 64 steps at a ratio of
+    8: 0.3% of a run's first 20,000 steps, and less of any longer run.
     """
     return reverb.rate_limiters.SampleToInsertRatio(
         samples_per_insert=config.samples_per_insert,
@@ -96,9 +95,10 @@ def student_rate_limiter(config: ReplayConfig) -> Any:
 
 
 def table_signature(layout: ItemLayout) -> dict[str, Any]:
-    """The items' `TensorSpec`: Reverb refuses items of any other number of rows and bytes.
+    """The items' `TensorSpec`; Reverb refuses items with other numbers of rows or bytes.
 
-    Its name has what the bytes mean, so that `check_signature` finds another layout of as many.
+    Its name describes the layout, so that `check_signature` detects a different layout of the same
+    size.
     """
     frame = "x".join(str(size) for size in layout.frame_shape)
     name = (

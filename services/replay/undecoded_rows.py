@@ -1,4 +1,4 @@
-"""Items as they come from a table, row by row, before they are decoded."""
+"""Items as sampled from a table, before they are decoded into transitions."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from services.replay.item_layout import Columns
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
-    """Sampled items, row by row.
+    """R sampled items.
 
     Attributes:
         columns: The columns of `ItemLayout.item_columns`, each with a leading axis R.
-        item_key: uint64 [R], Reverb's key of each item.
-        relative_probability: float64 [R], the probability of the draw times the items that the
-            table held then: 1 where all are as likely.
+        item_key: uint64 [R], the key of each item in its table.
+        relative_probability: float64 [R], the probability of the draw times the number of items in
+            the table at that time: 1 if all items are equally likely.
     """
 
     columns: Columns
@@ -31,7 +31,7 @@ class Rows:
         return len(self.item_key)
 
     def rows(self, chosen: slice | NDArray[np.int64]) -> Rows:
-        """Some of the rows: views of a slice, copies of those with these numbers."""
+        """Some of the rows: views for a slice, copies for an array of row numbers."""
         return Rows(
             {name: column[chosen] for name, column in self.columns.items()},
             self.item_key[chosen],
@@ -40,7 +40,7 @@ class Rows:
 
 
 def concatenate(blocks: list[Rows]) -> Rows:
-    """Blocks one after the other."""
+    """All rows of the blocks, in order; a single block is returned as it is."""
     if len(blocks) == 1:
         return blocks[0]
     return Rows(

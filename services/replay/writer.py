@@ -1,15 +1,16 @@
-"""Writes into a replay table: episodes as they are played, by actors, and rows one by one.
+"""Writes to a replay table: played episodes (`ReplayWriter`) and single rows (`ItemWriter`).
 
     actor --append, end_episode--> ReplayWriter --rows, items--> ItemWriter --> Reverb table
       ^                              |                              ^
       +------ WriterStopped ---------+                              +-- recorded data
       +------ ReplayTimeout ---------+  the connection is dead: make another writer
 
-One Reverb writer per environment, in `item_layout`. An item is created when its window of n further
-rows is complete, so the last n steps of an episode that is never ended (the process stops) have no
-items. Few items are in flight at a time: when the table's rate limiter holds inserts back, `append`
-waits, and with it the actor. It also waits for a server that is unavailable and continues when one
-listens at the same address again (gRPC lets up to half a minute pass before it notices).
+Each environment has its own Reverb writer, which writes in `item_layout`. An item is created once n
+further rows are complete, so the last n steps of an episode have no items if the process stops
+before the episode ends. Few items are in flight at a time: while the table's rate limiter blocks
+inserts, `append` waits, and the actor with it. `append` also waits while the server is unavailable,
+and continues when a server listens at the same address again; gRPC may take half a minute to
+notice.
 """
 
 from __future__ import annotations
@@ -34,20 +35,20 @@ from services.replay.stalls import StalledInsertDetector
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class WriterOptions:
-    """How to write; the defaults are measured.
+    """Options of a writer; the defaults come from measurements.
 
     Attributes:
-        chunk_length: Rows compressed together. Neighbouring items share whole chunks, so short
-            ones cost bookkeeping (memory, CPU) and long ones send frames that the sampler throws
-            away; with 7 frames per item, 4 and 8 are cheapest of 1 to 64 in CPU of both sides, and
-            8 takes less memory (`benchmarks.replay`).
-        max_pending_items: Items per environment that the server has not confirmed; must exceed
+        chunk_length: Rows compressed together. Items share whole chunks, so short chunks cost
+            bookkeeping (memory, CPU), and long ones transfer frames that the sampler discards. With
+            7 frames per item, lengths of 4 and 8 take the least CPU time of both sides among 1 to
+            64, and 8 takes less memory (`benchmarks.replay`).
+        max_pending_items: Most items per environment that the server has not confirmed; must exceed
             `chunk_length`, or chunks would be cut short.
-        poll_seconds: Time between two calls of `should_stop` while waiting.
-        connect_timeout_seconds: Time for the server to come up.
-        stall_seconds: Time that a write waits before the table is asked whether it holds inserts
-            back (`stalls`).
-        stall_check_seconds: Time between two such questions.
+        poll_seconds: Time between two calls of `should_stop` during a wait.
+        connect_timeout_seconds: Longest wait for the server to start.
+        stall_seconds: Time that a write waits before the first check whether the rate limiter
+            blocks inserts (`stalls`).
+        stall_check_seconds: Time between two of these checks.
     """
 
     chunk_length: int = 8
@@ -59,7 +60,7 @@ class WriterOptions:
 
 
 class ReplayWriter:
-    """Writes the episodes of N environments, each step by step."""
+    """Writes the episodes of N environments, step by step."""
 
     def __init__(
         self,
@@ -73,22 +74,23 @@ class ReplayWriter:
         on_wait: Callable[[float], None] = lambda seconds: None,
         options: WriterOptions | None = None,
     ) -> None:
-        """Connect; waits for the server to come up.
+        """Connect; waits for the server to start.
 
         Args:
             address: "host:port" of the replay server.
             table: `TEACHER_TABLE` or `STUDENT_TABLE`.
             layout: Shapes of the items.
-            num_envs: Environments N, each with episodes of its own.
-            should_stop: Called while waiting; true ends the wait with `WriterStopped`.
-            priority: Called for each new item: its priority until it is first learned from, at
-                least 0. Without effect in a table that is sampled uniformly.
-            on_wait: Called with the seconds of each wait for the server to confirm items.
-            options: How to write; None for the defaults.
+            num_envs: Number of environments N; each has its own episodes.
+            should_stop: Called during a wait; if true, the wait ends with `WriterStopped`.
+            priority: Called for each new item; returns its priority until it is first learned from,
+                at least 0. A table that is sampled uniformly ignores it.
+            on_wait: Called with the duration in seconds of each wait for the server to confirm
+                items.
+            options: Options of the writer; None for the defaults.
 
         Raises:
-            ReplayTimeout: no server in time.
-            UserError: the server has no such table, or one of other shapes.
+            ReplayTimeout: no server answers in time.
+            UserError: the server has no such table, or one with items of other shapes.
         """
         self._options = options or WriterOptions()
         self._table = table
@@ -112,52 +114,53 @@ class ReplayWriter:
         ]
 
     def append(self, env: int, row: StepRow) -> None:
-        """Write one real step; the first after an end starts a new episode.
+        """Write one real step; the first one after `end_episode` starts a new episode.
 
         Args:
-            env: Environment, in [0, num_envs).
+            env: Index of the environment, in [0, num_envs).
             row: The step.
 
         Raises:
-            ValueError: a row that does not fit the layout, or the episode has terminated.
-            WriterStopped: asked to stop while waiting.
+            ValueError: the step does not fit the layout, or the episode has terminated.
+            WriterStopped: `should_stop` returned true during a wait.
             ReplayTimeout: the connection is dead.
         """
         self._episodes[env].append(row)
         self._wait(env, self._options.max_pending_items)
 
     def end_episode(self, env: int, final_frame: NDArray[np.uint8] | None) -> None:
-        """End the episode, so that its last steps get their items.
+        """End an environment's episode, which creates the items of its last n steps.
 
         Args:
-            env: Environment, in [0, num_envs).
-            final_frame: None if the last step terminated. Else uint8 [H, W], the newest frame of
-                the state it led to: the episode was cut off and bootstraps from there.
+            env: Index of the environment, in [0, num_envs).
+            final_frame: None if the last step terminated the episode. If the episode was cut off,
+                uint8 [H, W], the newest frame of the state after the last step, from which it
+                bootstraps.
 
         Raises:
-            ValueError: no open episode, or `final_frame` disagrees with the last row's
+            ValueError: no episode is open, or `final_frame` disagrees with the last row's
                 `terminated`.
-            WriterStopped: asked to stop while waiting.
+            WriterStopped: `should_stop` returned true during a wait.
             ReplayTimeout: the connection is dead.
         """
         self._episodes[env].end(final_frame)
         self._wait(env, self._options.max_pending_items)
 
     def flush(self, timeout_seconds: float) -> bool:
-        """Wait until the server has every item created so far.
+        """Wait until the server has confirmed every item created so far.
 
         Returns:
-            False if it has not within the time.
+            Whether it has; False if the time is over.
 
         Raises:
-            WriterStopped: asked to stop while waiting.
+            WriterStopped: `should_stop` returned true during the wait.
             ReplayTimeout: the connection is dead.
         """
         deadline = time.monotonic() + timeout_seconds
         return all(self._wait(env, 0, deadline) for env in range(len(self._episodes)))
 
     def close(self) -> None:
-        """Drop unconfirmed items, without waiting; `flush` first to keep them."""
+        """Drop unconfirmed items, without waiting; call `flush` first to keep them."""
         for episode in self._episodes:
             episode.items.close()
 
@@ -181,31 +184,31 @@ class ReplayWriter:
                 )
             if self._stalls.is_stalled():
                 raise ReplayTimeout(
-                    f"replay table {self._table!r} confirms no items though its rate limiter takes "
-                    "them; connect again"
+                    f"replay table {self._table!r} confirms no items although its rate limiter "
+                    "allows inserts; connect again"
                 )
             if time.monotonic() >= deadline:
                 return False
 
 
 class ItemWriter:
-    """One Reverb writer: rows in, one after the other, and items over the newest of them out.
+    """One Reverb writer, which takes rows and creates items from the newest of them.
 
-    An item is a window of the last stack + n rows; the one of a step is created when n more rows
-    have been appended. Items reach the table in the order of their steps.
+    An item is a window of the last stack + n rows; a step's item is created when n more rows have
+    been appended. Items reach the table in the order of their steps.
 
-    Rows and items go to Reverb's C++ writer directly. Its Python class maps nested structures to
-    columns and back at every call, which costs six times as much as the write itself.
+    Rows and items go to Reverb's C++ writer directly. Reverb's Python class maps nested structures
+    to columns and back in every call, which costs six times as much as the write itself.
 
     Args:
-        client: Of the replay server.
-        table: Where items go.
+        client: Reverb client of the replay server.
+        table: Name of the table to write to.
         layout: Shapes of rows and items.
         chunk_length: Rows compressed together.
-        priority: Asked for each new item's priority.
+        priority: Called for the priority of each new item.
 
     Attributes:
-        items: Items created so far, confirmed by the server or not.
+        items: Items created so far, whether confirmed by the server or not.
     """
 
     def __init__(
@@ -230,9 +233,9 @@ class ItemWriter:
         self._direct.ConfigureChunker(0, options)
         # Reverb's references to the newest rows.
         self._rows: collections.deque[Any] = collections.deque(maxlen=layout.window)
-        # Whether each of the newest n+1 rows starts an item: the oldest's window is complete.
+        # Whether each of the newest n+1 rows begins an item; the oldest row's item is complete.
         self._begins_item: collections.deque[bool] = collections.deque(maxlen=layout.n_step + 1)
-        # At most so many items are unconfirmed.
+        # Upper bound of the number of unconfirmed items.
         self._unconfirmed = 0
         self.items = 0
 
@@ -240,8 +243,8 @@ class ItemWriter:
         """Append a row.
 
         Args:
-            row: As `ItemLayout.row` or `padding_row` makes it.
-            begins_item: Whether the item of this row is wanted; the stack - 1 rows before it must
+            row: From `ItemLayout.row` or `padding_row`.
+            begins_item: Whether to create an item for this row; the stack - 1 rows before it must
                 have been appended.
         """
         self._rows.extend(self._direct.Append([row.reshape(1).view(np.uint8)]))
@@ -250,20 +253,20 @@ class ItemWriter:
             self._create_item()
 
     def append_padding(self, count: int) -> None:
-        """Append rows of zeros, which start no item."""
+        """Append rows of zeros, which begin no item."""
         for _ in range(count):
             self.append(self._layout.padding_row(), begins_item=False)
 
     def flush(self, max_pending: int, timeout_seconds: float) -> bool:
-        """Wait until the server has confirmed all but so many items.
+        """Wait until at most `max_pending` items are unconfirmed.
 
         Returns:
-            False if it has not within the time.
+            Whether that is so; False if the time is over.
         """
         if self._unconfirmed <= max_pending:
             return True
-        # A call into Reverb costs as much as a row, and wakes its thread: a whole chunk of items
-        # can follow before the next one. More would cut a chunk short.
+        # A flush costs as much as a row, and wakes Reverb's thread. So let it confirm a chunk of
+        # items more than necessary, which saves later flushes; still more would cut chunks short.
         pending = max(0, max_pending - self._chunk_length + 1)
         try:
             self._writer.flush(pending, timeout_ms=max(1, round(1000 * timeout_seconds)))
@@ -273,18 +276,18 @@ class ItemWriter:
         return True
 
     def close(self) -> None:
-        """Drop unconfirmed items, without waiting; ends the writer."""
+        """Drop unconfirmed items, without waiting, and close the Reverb writer."""
         if self._writer is not None:
             self._writer.close()
-            # Frees its connection: gRPC would give the next client the same one, dead or not.
+            # Frees its connection, which gRPC would otherwise give to the next client, dead or not.
             self._writer = self._direct = None
             self._rows.clear()
 
     def _create_item(self) -> None:
-        """The item of the row n rows back.
+        """Create the item of the row n rows back.
 
         Raises:
-            ValueError: a priority that would spoil all draws of the table.
+            ValueError: the priority is negative or not finite, which would break the table's draws.
         """
         priority = self._priority()
         if not 0 <= priority < math.inf:

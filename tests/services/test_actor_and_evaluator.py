@@ -334,7 +334,7 @@ def test_an_evaluator_ends_where_another_service_answers() -> None:
     other = GrpcServer("another", "rrl.Other", listen, limits, lambda server, workers: None)
     try:
         evaluator = build_evaluator(evaluator_config(f"127.0.0.1:{other.start()}"))
-        with pytest.raises(UserError, match="the server there is no learner"):
+        with pytest.raises(UserError, match="this server is not a learner; check the address"):
             evaluator.run(threading.Event())
     finally:
         other.stop(0.0)

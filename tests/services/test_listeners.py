@@ -286,7 +286,7 @@ def test_every_connection_from_outside_is_turned_away_and_none_from_here(
             for host in ("127.0.0.1", "localhost"):
                 assert answers(host, ports.data)
         # Frequent attempts do not fill the log.
-        said = [record for record in caplog.records if "turned away" in record.getMessage()]
+        said = [record for record in caplog.records if "refused so far" in record.getMessage()]
         assert len(said) == 1
         assert outside in said[0].getMessage()
         counts = table_counts(f"localhost:{ports.data}")
@@ -328,4 +328,4 @@ def test_a_system_without_the_filter_is_warned_of(
     with replay(tmp_path) as ports:
         assert table_counts(f"localhost:{ports.data}")
     (warning,) = (record for record in caplog.records if record.levelno == logging.WARNING)
-    assert "cannot keep it to loopback" in warning.getMessage()
+    assert "cannot limit it to loopback" in warning.getMessage()

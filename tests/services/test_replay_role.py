@@ -132,7 +132,7 @@ def test_tables_of_a_run_whose_learner_has_lost_its_checkpoints_are_kept(
     assert shard.inserted == 0
     shard.client.save(shard.generation, checkpoint=1, keep=[])
     shard.client.save(shard.generation, checkpoint=2, keep=[1])
-    with pytest.raises(TablesUnusable, match="the learner has none"):
+    with pytest.raises(TablesUnusable, match="the learner has no checkpoint"):
         shard.restore(EMPTY)
     shard.restore(2)
 
@@ -184,7 +184,9 @@ def test_tables_of_another_generation_are_not_saved_as_the_callers(shard: Shard)
     shard.sample()
     shard.restore(1)
     assert shard.client.save(before, checkpoint=2, keep=[1]) is None
-    with pytest.raises(TablesUnusable, match=r"holds no tables of checkpoint 2, only of \[1\]"):
+    with pytest.raises(
+        TablesUnusable, match=r"no tables of checkpoint 2 \(it has those of \[1\]\)"
+    ):
         shard.restore(2)
     # The tables are served on.
     assert shard.inserted == 3

@@ -240,13 +240,13 @@ def test_a_missing_checkpoint_is_refused_and_nothing_is_removed(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"student_capacity": 999}, "capacity 1000 in table 'student', now it is 999"),
+        ({"student_capacity": 999}, "capacity 1000 in table 'student', but now it is 999"),
         ({"samples_per_insert": 2.0}, "samples_per_insert 4 in table 'student'"),
         (
             {"student_priority_exponent": 0.5},
-            "priority exponent 0 in table 'student', now it is 0.5",
+            "priority exponent 0 in table 'student', but now it is 0.5",
         ),
-        ({"min_teacher_size": 2}, "min_size 1 in table 'teacher', now it is 2"),
+        ({"min_teacher_size": 2}, "min_size 1 in table 'teacher', but now it is 2"),
         (
             {"layout": dataclasses.replace(LAYOUT, n_step=1)},
             "n-step 3.*wants.*n-step 1",
@@ -258,7 +258,7 @@ def test_a_missing_checkpoint_is_refused_and_nothing_is_removed(tmp_path: Path) 
                     LAYOUT, stack_size=LAYOUT.n_step, n_step=LAYOUT.stack_size
                 )
             },
-            f"stack {LAYOUT.stack_size}.* wants .*stack {LAYOUT.n_step}",
+            f"stack {LAYOUT.stack_size}.* has .*stack {LAYOUT.n_step}",
         ),
     ],
 )

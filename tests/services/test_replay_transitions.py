@@ -223,10 +223,10 @@ def test_an_empty_table_times_out_and_gives_its_batch_once_there_is_one(address:
 
 def test_a_layout_of_another_experiment_is_refused_by_both_sides(address: str) -> None:
     other = dataclasses.replace(LAYOUT, num_actions=6)
-    with pytest.raises(UserError, match="2 actions; this experiment wants .* 6 actions"):
+    with pytest.raises(UserError, match="2 actions, but this experiment has .* 6 actions"):
         ReplayWriter(address, TEACHER_TABLE, other, 1)
     reader = ReplayReader(address, other, GAMMA, 32)
-    with pytest.raises(UserError, match="2 actions; this experiment wants .* 6 actions"):
+    with pytest.raises(UserError, match="2 actions, but this experiment has .* 6 actions"):
         reader.sample(TEACHER_TABLE, timeout_seconds=1)
     with pytest.raises(UserError, match="no table 'expert'"):
         ReplayWriter(address, "expert", LAYOUT, 1)

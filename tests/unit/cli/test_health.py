@@ -36,7 +36,7 @@ def service(security: SecurityConfig = PLAIN, *, serves: bool = True) -> Iterato
 def test_a_service_is_well_when_it_serves() -> None:
     with service() as address:
         health(address)
-    with service(serves=False) as address, pytest.raises(SystemExit, match="not serve"):
+    with service(serves=False) as address, pytest.raises(SystemExit, match="is not serving"):
         health(address)
 
 

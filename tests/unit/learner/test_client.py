@@ -67,7 +67,7 @@ def test_an_evaluation_alone_is_refused_and_other_calls_may_succeed_later(
 
 @pytest.mark.parametrize("call", CALLS)
 def test_whoever_is_no_learner_or_wants_a_token_is_told_apart(call: str) -> None:
-    no_learner = pytest.raises(ValueError, match="the server there is no learner")
+    no_learner = pytest.raises(ValueError, match="this server is not a learner; check the address")
     with failing(grpc.StatusCode.UNIMPLEMENTED) as client, no_learner:
         CALLS[call](client)
     with failing(grpc.StatusCode.UNAUTHENTICATED) as client, pytest.raises(LearnerRefused):

@@ -213,9 +213,9 @@ def test_what_is_saved_is_restored_and_goes_on_as_before(exponent: float, episod
     [
         ("rows", np.zeros((9, 3), np.uint8), "other shapes"),
         ("items", np.zeros((2, 4), np.int64), "other shapes"),
-        ("items", np.full((3, 4), 99, np.int64), "rows that are not there"),
-        ("items", np.full((3, 4), -2, np.int64), "rows that are not there"),
-        ("oldest_row", 0, "rows that are not there"),
+        ("items", np.full((3, 4), 99, np.int64), "rows that are missing"),
+        ("items", np.full((3, 4), -2, np.int64), "rows that are missing"),
+        ("oldest_row", 0, "rows that are missing"),
         ("priorities", np.full(3, np.nan), "negative or not finite"),
     ],
 )

@@ -76,7 +76,7 @@ def test_each_episode_has_its_rows_once_and_in_order() -> None:
 def test_rows_that_follow_each_other_in_a_circle_are_refused() -> None:
     saved = table().save()
     damaged = dataclasses.replace(saved, items=saved.items[:, ::-1])
-    with pytest.raises(ValueError, match="not in the order of time"):
+    with pytest.raises(ValueError, match="not in chronological order"):
         [*table_episodes(damaged, LAYOUT)]
 
 
