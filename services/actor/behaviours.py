@@ -1,9 +1,9 @@
-"""Who acts in a stage, the teacher or the student, and what the teacher says of the states.
+"""The policies of actors: the teacher acts, or the student; either way the teacher labels states.
 
-Each is the policy of one stretch of play: actions of N states, and the teacher's labels of them.
-A query about the student's states never delays it and never loses a state: the environments step
-while it is under way, it has a deadline, and a state without an answer is stored without a label,
-which the distillation loss masks out.
+A policy returns the actions for N states, and the teacher's labels of these states. A query for
+labels never delays the student and never loses a state: the environments step while the teacher
+computes, the query has a deadline, and a state without an answer is stored without a label, which
+the distillation loss masks out.
 """
 
 from __future__ import annotations
@@ -33,47 +33,48 @@ from services.shared.errors import UserError
 from services.shared.logging import Occasionally
 
 Labels = NDArray[np.float32] | Future[TeacherAnswer] | None
-"""Scores of N states: float32 [N, A], an answer under way, or None without a query."""
+"""Scores of N states: float32 [N, A], a pending answer, or None without a query."""
 
 _LOG_PERIOD_SECONDS = 10.0
 
 
 class AskedTeacher(Protocol):
-    """Answers with the teacher's scores, as `TeacherClient` does."""
+    """A teacher that can be queried, such as `TeacherClient`."""
 
     def evaluate(self, observations: NDArray[Any], /) -> TeacherAnswer:
-        """Scores of N states [N, *frame, stack], waited for."""
+        """Scores of N states [N, *frame, stack]; waits for the answer."""
 
     def evaluate_future(self, observations: NDArray[Any], /) -> Future[TeacherAnswer]:
-        """The same, under way."""
+        """The same without waiting: a future of the answer."""
 
 
 def is_settled(labels: Labels) -> bool:
-    """Whether the labels can be read without a wait."""
+    """Whether the labels can be read without waiting."""
     return not isinstance(labels, Future) or labels.done()
 
 
 class Annotator:
-    """Reads the teacher's answers, and counts those that are missing.
+    """Reads the teacher's answers, and counts queries with and without an answer.
 
     Attributes:
-        answered_queries: Queries that brought an answer.
-        unanswered_queries: Queries that brought none.
+        answered_queries: Queries that were answered.
+        unanswered_queries: Queries that were not.
     """
 
     def __init__(self) -> None:
         self.answered_queries = self.unanswered_queries = 0
-        # A teacher that is unavailable fails every query: one line says as much as a thousand.
+        # If the teacher is unavailable, every query fails; one log line is enough.
         self._should_log = Occasionally(_LOG_PERIOD_SECONDS)
 
     def scores(self, labels: Labels) -> NDArray[np.float32] | None:
-        """The labels as float32 [N, A], waiting at most until their query's deadline.
+        """The labels as float32 [N, A]; waits at most until the query's deadline.
 
         Returns:
-            None where there is no answer.
+            The labels, or None without an answer.
 
         Raises:
-            TeacherRejected: the teacher does not take this game's states: retrying is pointless.
+            TeacherRejected: the teacher does not accept this game's states; a retry would fail,
+                too.
         """
         if not isinstance(labels, Future):
             return labels
@@ -88,11 +89,11 @@ class Annotator:
         return answer.action_values
 
     def note_unanswered(self, error: TeacherError) -> None:
-        """Count a query that was not, and log it every few seconds."""
+        """Count an unanswered query, and log the count every few seconds."""
         self.unanswered_queries += 1
         if self._should_log():
             logging.getLogger(__name__).warning(
-                "%d queries without the teacher's answer so far: %s",
+                "%d queries without an answer of the teacher so far: %s",
                 self.unanswered_queries,
                 error,
             )
@@ -100,14 +101,14 @@ class Annotator:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TeacherActs:
-    """The teacher's actions, but for a few random ones; its answer is the label.
+    """The teacher acts, with a few random actions; its answers are the labels.
 
     Attributes:
-        teacher: Chooses; `TeacherError` where it does not answer.
-        described: What its scores are.
+        teacher: Chooses the actions; raises `TeacherError` if it does not answer.
+        described: Says whether its scores are action values or logits.
         annotator: Counts its answers.
         epsilon: Probability of a random action.
-        random: Where draws come from.
+        random: Random generator of all draws.
     """
 
     teacher: AskedTeacher
@@ -131,20 +132,22 @@ class TeacherActs:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StudentActs:
-    """The student's epsilon-greedy actions; the query about its states is sent first.
+    """The student acts, epsilon-greedily; the query for the states' labels is sent first.
 
-    A guide's step that the teacher does not answer is the student's.
+    If the method has a guide, the teacher takes some of the steps; the student takes those that the
+    teacher does not answer.
 
     Attributes:
-        recipe: Says when the teacher is asked.
-        policy: Of the student's network.
+        recipe: Determines when to query the teacher.
+        policy: Policy of the student's network.
         epsilon: `actor_steps -> exploration rate`.
-        latest: The newest weights and progress.
-        teacher: Asked about the states; None for a method without one.
-        described: What its scores are; None leaves all steps to the student.
-        turns: Which steps the method's guide, its teacher, takes; None for a method without one.
-        annotator: Reads the answers that a guide waits for.
-        random: Where draws come from.
+        latest: Returns the newest weights and progress.
+        teacher: Labels the states; None for a method without a teacher.
+        described: Says whether the teacher's scores are action values or logits; if None, the
+            student takes all steps.
+        turns: Determines which steps the guide takes; None for a method without a guide.
+        annotator: Reads the answers for the guide's steps.
+        random: Random generator of all draws.
     """
 
     recipe: Recipe
@@ -182,7 +185,7 @@ class StudentActs:
         return actions, labels
 
     def _guided(self, episode_start: NDArray[np.bool_], actor_steps: int) -> NDArray[np.bool_]:
-        """Bool [N], which steps the method's guide takes."""
+        """Bool [N], in which environments the guide takes the next step."""
         if self.turns is None or self.described is None:
             return np.zeros(len(episode_start), bool)
         return self.turns.next(episode_start, actor_steps, self.random)
@@ -197,7 +200,7 @@ def _chosen(
 
 
 def check_game(described: TeacherDescription, spec: EnvironmentSpec) -> None:
-    """Check that a teacher plays an environment.
+    """Check that a teacher accepts an environment's states and has its actions.
 
     Raises:
         UserError: it plays another game.

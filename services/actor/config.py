@@ -13,28 +13,29 @@ from rrl_client import ClientSecurity
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ActorConfig:
-    """One actor: its environments, its peers, its pace.
+    """Settings of one actor.
 
     Attributes:
-        environment: What is played.
-        method: Decides behaviour and which states the teacher is asked about.
+        environment: The environment that the actor plays.
+        method: Settings of the method, which determine how students act and when the teacher is
+            queried.
         network: The student's architecture.
-        num_envs: Environments stepped together.
-        index: Number of this actor, from 0; keeps the seeds of actors apart.
+        num_envs: Environments that the actor steps together.
+        index: Number of this actor, from 0; actors with different numbers have different seeds.
         seed: Seed of the run.
         learner_address: "host:port" of the learner.
         replay_address: "host:port" of the replay server.
-        teacher_address: Of the teacher service, as `TeacherClient` takes it; None for a method
-            without one.
-        peers: What to trust and show at the learner; None for plaintext without a token.
-        teacher_peers: What to trust and show at the teacher; likewise.
+        teacher_address: Address of the teacher service, as for `TeacherClient`; None for a method
+            without a teacher.
+        peers: TLS and credentials for the learner; None for plaintext without a token.
+        teacher_peers: TLS and credentials for the teacher service; None likewise.
         weights_period_seconds: Time between two requests for new weights.
-        teacher_timeout_seconds: Deadline of a query; a state whose answer is later gets no label.
-        max_pending_steps: Steps whose queries may be under way at once.
+        teacher_timeout_seconds: Deadline of a query; a state whose answer comes later has no label.
+        max_pending_steps: Most steps whose queries may be pending at the same time.
         collect_epsilon: Probability of a random action while the teacher plays into its table, so
-            that its data holds more than one way to play.
-        teacher_plays: Whether the teacher's table is filled by play; False where it is filled from
-            recorded data or stays empty, while the actor waits.
+            that its data covers more than one way to play.
+        teacher_plays: Whether the teacher plays to fill its table. If not, the table is filled from
+            recorded data, or stays empty, and the actor waits.
     """
 
     environment: EnvironmentConfig
@@ -55,7 +56,7 @@ class ActorConfig:
     teacher_plays: bool = True
 
     def __post_init__(self) -> None:
-        """Refuse numbers that no actor can work with."""
+        """Refuse numbers out of range."""
         check_ranges(self, "num_envs", least=1)
         check_ranges(self, "index", "max_pending_steps", least=0)
         check_ranges(self, "weights_period_seconds", "teacher_timeout_seconds", above=0)

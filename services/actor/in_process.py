@@ -1,9 +1,9 @@
-"""Play in the learner's own thread: all environments of a run, a step at a time.
+"""Plays all environments of a run in the learner's own thread, one step at a time.
 
     weights, progress ──▶ policy ─▶ Rollout ─▶ LocalWriter ─▶ table in this process
 
-The same rollouts and policies as an actor's; what differs is that nothing is fetched, waited for or
-sent. The caller decides when to step.
+Rollouts and policies are those of an actor process, but weights and steps need no network and no
+wait. The caller decides when to step.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ class PlayerInProcess:
     """Plays the stages of one run into its tables.
 
     Args:
-        config: Environments, method and network; addresses are not used.
-        tables: Where transitions go.
+        config: Environments, method and network; its addresses are not used.
+        tables: Tables to write to.
         layout: Shapes of their items.
-        latest: The newest weights and the present progress.
-        teacher: Chooses and labels; None for a method without one.
-        described: What its scores are; None without one.
-        metrics: What is counted.
+        latest: Returns the newest weights and the present progress.
+        teacher: Acts and labels states; None for a method without a teacher.
+        described: Description of the teacher; None without a teacher.
+        metrics: Counts steps and episodes.
 
     Raises:
         UserError: the teacher plays another game.
@@ -71,11 +71,11 @@ class PlayerInProcess:
         self._annotator = Annotator()
         metrics.attach(self._annotator, frames_per_step=spec.frames_per_step)
         self._stretch: tuple[Stage, Rollout, Policy] | None = None
-        # Of new items; it changes between steps only.
+        # Priority of new items; it changes between steps only.
         self._priority = 1.0
 
     def step(self, stage: Stage) -> None:
-        """Act once in every environment: in COLLECT the teacher, else the student."""
+        """Act once in every environment: the teacher acts in COLLECT, else the student."""
         if self._stretch is None or self._stretch[0] is not stage:
             self.finish()
             self._stretch = self._begin(stage)
@@ -84,7 +84,7 @@ class PlayerInProcess:
         rollout.step(policy)
 
     def finish(self) -> None:
-        """End the episodes under way, as far as their table takes them."""
+        """End the open episodes, as far as their table accepts items."""
         if self._stretch is not None:
             self._stretch[1].finish()
             self._stretch = None

@@ -4,14 +4,14 @@
     teacher ◀── states ── Annotator ◀──────────────────┘ ▲
        └──────── scores ─────────────────────────────────┘
 
-COLLECT: the teacher chooses, into its own table; where recorded data fills that table, the actor
-waits. ONLINE: the student chooses, epsilon-greedily, into its table, and the teacher is asked about
-each state for as long as its opinion counts; a method with a guide has the teacher choose some of
-these steps. In between the actor waits.
+COLLECT: the teacher acts, and its steps fill its own table; if recorded data fills that table, the
+actor waits. ONLINE: the student acts, epsilon-greedily, and its steps go to its own table. As long
+as the teacher's loss has a weight above 0, the teacher labels each state; in a method with a guide,
+the teacher also takes some of the steps. In all other stages the actor waits.
 
 TeacherError: COLLECT retries until the teacher answers; ONLINE stores the states without labels,
 and the student takes the guide's steps. LearnerUnavailable: the actor acts with the weights it has.
-ReplayTimeout: the actor connects again.
+ReplayTimeout: the actor reconnects.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ class Actor:
     """Plays until the run is finished or `stop` is set.
 
     Args:
-        config: Environments and peers.
-        metrics: What it counts; None shows it nowhere.
+        config: Settings of the actor.
+        metrics: Counts steps and episodes; None if they are not served.
     """
 
     def __init__(self, config: ActorConfig, metrics: ActorMetrics | None = None) -> None:
@@ -135,11 +135,11 @@ class Actor:
         try:
             self._play(stage, stop)
         except ReplayTimeout as error:
-            logging.getLogger(__name__).warning("no replay to write to: %s; retrying", error)
+            logging.getLogger(__name__).warning("cannot write to replay: %s; retrying", error)
             stop.wait(_WAIT_SECONDS)
 
     def _play(self, stage: Stage, stop: threading.Event) -> None:
-        """Play one stage to its end, into its table."""
+        """Play one stage to its end, and write the steps to its table."""
 
         def should_stop() -> bool:
             return stop.is_set() or self._stage() is not stage
@@ -169,7 +169,7 @@ class Actor:
                 on_steps=self._metrics.stepped,
                 on_episode=self._metrics.finished_episode,
             )
-            # A stage that ends while a write waits for the rate limiter: there is no more to write.
+            # The stage may end while a write waits for the rate limiter; nothing is left to write.
             with contextlib.suppress(WriterStopped):
                 while not should_stop():
                     self._step(rollout, policy, stop)
@@ -193,11 +193,13 @@ class Actor:
         try:
             rollout.step(policy)
         except TeacherRejected as error:
-            raise UserError(f"the teacher refuses this game's states: {error}") from error
+            raise UserError(
+                f"the teacher refuses this game's states: {error}; choose a teacher of this game"
+            ) from error
         except TeacherError as error:
-            # Only a teacher that was to act gets here; nothing was stepped or stored.
+            # Raised only if the teacher acts; no environment was stepped, and nothing was stored.
             self._annotator.note_unanswered(error)
-            logging.getLogger(__name__).warning("no teacher to play: %s; retrying", error)
+            logging.getLogger(__name__).warning("the teacher cannot act: %s; retrying", error)
             stop.wait(1.0)
 
     def _snapshot(self) -> ActorSnapshot:
@@ -206,10 +208,11 @@ class Actor:
         return latest
 
     def _wait_for_teacher(self, stage: Stage, stop: threading.Event) -> None:
-        """Wait for the teacher while the stage asks it: one that is not needed may be scaled to 0.
+        """Wait for the teacher if the stage needs it; if not, the service may be scaled to 0.
 
         Raises:
-            UserError: it has no address, does not come, is of another game, or no teacher at all.
+            UserError: the teacher has no address, does not answer in time, plays another game, or
+                the server there is not a teacher.
         """
         end = time.monotonic() + _STARTUP_SECONDS
         while (
@@ -221,7 +224,7 @@ class Actor:
             if self._teacher is None:
                 player = "the teacher" if stage is Stage.COLLECT else "the student"
                 raise UserError(
-                    f"{self._recipe.name} asks its teacher while {player} plays: give "
+                    f"{self._recipe.name} queries its teacher while {player} plays: give "
                     "--teacher-address"
                 )
             try:
@@ -236,7 +239,7 @@ class Actor:
             self._described = described
 
     def _is_asked(self, stage: Stage) -> bool:
-        """Whether the method asks the teacher now."""
+        """Whether the method queries the teacher now."""
         progress, recipe = self._snapshot().progress, self._recipe
         return (
             stage is Stage.COLLECT
@@ -245,10 +248,10 @@ class Actor:
         )
 
     def _seeds(self) -> tuple[int, int]:
-        """Seeds of a stretch's actions and of its environments, as `stretch_seeds`."""
+        """Seeds of the next stretch's actions and environments, from `stretch_seeds`."""
         return stretch_seeds(self._config.seed, self._config.index, self._snapshot().progress)
 
 
 def build_actor(config: ActorConfig, metrics: ActorMetrics | None = None) -> Actor:
-    """One actor, not yet playing."""
+    """Make an actor; its `run` starts to play."""
     return Actor(config, metrics)

@@ -1,6 +1,6 @@
-"""What an actor shows to Prometheus.
+"""Prometheus metrics of an actor.
 
-Its loop adds to plain numbers; each request for the page reads them.
+The actor's loop adds to plain numbers; each scrape reads them.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from services.shared.metrics import counter, counters, gauge
 
 
 class ActorMetrics(Collector):
-    """An actor's part of a page; one thread counts.
+    """An actor's part of a metrics page; only one thread may count.
 
     Args:
-        registry: Where it goes; holds no other actor's metrics.
+        registry: Registry to add the metrics to; must not have another actor's.
 
     Attributes:
-        poller: Of an actor's weights; None once it has stopped asking for them.
+        poller: Poller of the actor's weights; None before the actor starts and after it stops.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -37,10 +37,10 @@ class ActorMetrics(Collector):
         registry.register(self)
 
     def attach(self, annotator: Annotator, *, frames_per_step: int) -> None:
-        """Show the queries of an actor.
+        """Report the queries of an actor.
 
         Args:
-            annotator: Counts them.
+            annotator: Counts the queries.
             frames_per_step: Emulator frames of one step.
         """
         self._annotator, self._frames_per_step = annotator, frames_per_step
@@ -55,18 +55,18 @@ class ActorMetrics(Collector):
         self._episode_return = episode_return
 
     def waited_to_insert(self, seconds: float) -> None:
-        """Count the wait for replay to take what was written."""
+        """Count the seconds of a wait for replay to confirm items."""
         self._insert_wait_seconds += seconds
 
     def collect(self) -> Iterator[Metric]:
         """The page's content."""
         yield counter("rrl_actor_steps", "Agent steps, in all environments.", self._steps)
         frames = self._steps * self._frames_per_step
-        yield counter("rrl_actor_frames", "Emulator frames of these.", frames)
+        yield counter("rrl_actor_frames", "Emulator frames of these steps.", frames)
         yield counter("rrl_actor_episodes", "Episodes played to their end.", self._episodes)
         yield gauge(
             "rrl_actor_episode_return",
-            "Raw return of the last of them, the teacher's or the student's.",
+            "Raw return of the last finished episode, the teacher's or the student's.",
             self._episode_return,
         )
         yield counter(
@@ -79,25 +79,25 @@ class ActorMetrics(Collector):
             "answered": asked.answered_queries if asked is not None else 0,
             "unanswered": asked.unanswered_queries if asked is not None else 0,
         }
-        yield counters("rrl_actor_queries", "Queries of the teacher.", "result", queries)
+        yield counters("rrl_actor_queries", "Queries to the teacher.", "result", queries)
         yield from self._weights()
 
     def _weights(self) -> Iterator[Metric]:
         latest = self.poller.newest if self.poller is not None else None
         version = latest.version if latest is not None else None
-        yield gauge("rrl_actor_weights_version", "Weights that act.", version)
-        # A version is published with the number of updates behind it, plus one.
+        yield gauge("rrl_actor_weights_version", "Version of the weights that act.", version)
+        # Weights have the version (updates made so far) + 1.
         lag = None
         if latest is not None:
             lag = max(latest.progress.learner_updates + 1 - latest.version, 0)
         yield gauge(
             "rrl_actor_weights_lag_updates",
-            "Updates that the learner had done beyond these weights when it last answered.",
+            "Updates that the learner had made since these weights when it last answered.",
             lag,
         )
         age = time.monotonic() - latest.confirmed_at if latest is not None else None
         yield gauge(
             "rrl_actor_weights_age_seconds",
-            "Seconds since the learner last said that these weights are its newest.",
+            "Seconds since the learner last confirmed that these weights are the newest.",
             age,
         )

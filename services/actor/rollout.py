@@ -1,10 +1,10 @@
-"""One stretch of play: N environments into one replay table, labels arriving behind the acting.
+"""A stretch of play: N environments fill one replay table; the teacher's labels arrive later.
 
     observations ─▶ policy ─▶ actions ─▶ environment.step ─┐
-         └──▶ query of the teacher (future) ───────────────┴▶ pending ─▶ rows into replay, in order
+         └──▶ query to the teacher (future) ───────────────┴▶ pending ─▶ rows into replay, in order
 
-A row is written when its query is answered or has run out of time, so writing lags acting by at
-most `max_pending` steps, and at least by one: rows are written while the environments step.
+A row is written when its query is answered or has timed out. So writing is at most `max_pending`
+steps behind acting, and at least one step, since rows are written while the environments step.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from services.replay.item_layout import StepRow
 
 
 class TransitionWriter(Protocol):
-    """Takes the episodes of N environments, each step by step, as `ReplayWriter` does."""
+    """Writes the episodes of N environments, step by step, as `ReplayWriter` does."""
 
     def append(self, env: int, row: StepRow) -> None:
-        """Write one real step; the first after an end starts a new episode."""
+        """Write one real step; the first one after `end_episode` starts a new episode."""
 
     def end_episode(self, env: int, final_frame: NDArray[Any] | None) -> None:
-        """End the episode; `final_frame` is None where its last step terminated."""
+        """End the episode; `final_frame` is None if its last step terminated it."""
 
 
 # Emulator seeds are int32, and the environments of one actor take consecutive ones.
@@ -43,17 +43,17 @@ class Policy(Protocol):
     def __call__(
         self, observations: NDArray[np.uint8], episode_start: NDArray[np.bool_]
     ) -> tuple[NDArray[np.int64], Labels]:
-        """Actions int64 [N], and the teacher's labels of the states.
+        """Choose actions, int64 [N]; also returns the teacher's labels of the states.
 
         Args:
             observations: [N, *observation_shape].
-            episode_start: bool [N], where the observation is the first of an episode.
+            episode_start: bool [N], whether the observation is the first of an episode.
         """
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _PlayedStep:
-    """What one step of N environments leaves to be written once its labels are there."""
+    """One step of N environments, to be written once its labels have arrived."""
 
     frames: NDArray[np.uint8]
     actions: NDArray[np.int64]
@@ -65,13 +65,13 @@ class Rollout:
     """Plays into one table, step by step.
 
     Args:
-        environment: N environments; reset here.
-        writer: Where transitions go.
-        annotator: Waits for labels under way.
-        seed: Of the environments' first episodes.
-        max_pending: Steps whose labels may be under way at once.
-        on_steps: Called with the agent steps of each call of `step`; a call after an end, which
-            only resets, is none of that environment's.
+        environment: N environments, which are reset here.
+        writer: Writes the transitions.
+        annotator: Waits for pending labels.
+        seed: Seed of the environments' first episodes.
+        max_pending: Most steps whose labels may be pending at the same time.
+        on_steps: Called in each `step` with the number of agent steps. An environment whose episode
+            has just ended is only reset, which does not count.
         on_episode: Called with the raw return of each episode that was played to its end.
     """
 
@@ -99,7 +99,7 @@ class Rollout:
         self._mid_episode = np.zeros(environment.num_envs, bool)
 
     def step(self, policy: Policy) -> None:
-        """Act once in every environment; write what has its labels while they step."""
+        """Act once in every environment; during the steps, write rows whose labels are there."""
         actions, labels = policy(self._observations, self._episode_start)
         self._environment.begin_step(actions)
         try:
@@ -119,10 +119,10 @@ class Rollout:
         self._episode_start = step.episode_start
 
     def finish(self) -> None:
-        """Write what is pending and close the episodes under way where they stand.
+        """Write the pending rows, and end the open episodes.
 
-        An episode that is broken off is stored like one cut off by the step limit: its last
-        transitions bootstrap from the newest observation.
+        An interrupted episode is stored like one that reached the step limit: its last transitions
+        bootstrap from the newest observation.
         """
         while self._pending:
             self._write(self._pending.popleft())
@@ -147,7 +147,7 @@ class Rollout:
     def _write(self, played: _PlayedStep) -> None:
         teacher_outputs = self._annotator.scores(played.labels)
         step = played.step
-        # Lists, as reading single elements of arrays costs more than all else here.
+        # Lists, since reading single elements of arrays would cost more than everything else here.
         actions, rewards = played.actions.tolist(), step.reward.tolist()
         terminated, truncated = step.terminated.tolist(), step.truncated.tolist()
         for env in np.flatnonzero(~step.episode_start).tolist():
@@ -171,12 +171,12 @@ class Rollout:
 def stretch_seeds(seed: int, index: int, progress: Progress) -> tuple[int, int]:
     """Seeds of a stretch's actions and of its environments.
 
-    The run's clock enters, so that a resumed actor does not play the same games again.
+    They depend on the run's clock, so that a resumed actor does not repeat the same episodes.
 
     Args:
-        seed: Of the run.
-        index: Of the actor.
-        progress: At the start of the stretch.
+        seed: Seed of the run.
+        index: Number of the actor.
+        progress: Progress of the run at the start of the stretch.
     """
     clock = progress.teacher_steps + progress.actor_steps
     actions, environments = np.random.SeedSequence([seed, index, clock]).generate_state(2)

@@ -1,4 +1,4 @@
-"""The policy that an actor plays a stage with, in a process of its own or beside the learner."""
+"""The policy that plays a stage, in an actor process or in the learner's process."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ def stage_policy(
     """The teacher's policy while its data is collected, else the student's.
 
     Args:
-        stage: Of the run; COLLECT needs a teacher and its description.
-        config: Number of environments and exploration of the teacher.
+        stage: Stage of the run; COLLECT needs a teacher and its description.
+        config: Number of environments, and exploration of the teacher.
         recipe: The method.
-        student: Of the student's network.
-        latest: The newest weights and progress.
-        teacher: Asked about states; None for a method without one.
-        described: What its scores are; None leaves all steps to the student.
-        annotator: Counts its answers.
-        random: Where draws come from.
+        student: Policy of the student's network.
+        latest: Returns the newest weights and progress.
+        teacher: The teacher to query; None for a method without a teacher.
+        described: Description of the teacher; if None, the student takes all steps.
+        annotator: Counts the teacher's answers.
+        random: Random generator of all draws.
     """
     if stage is Stage.COLLECT:
         assert teacher is not None and described is not None

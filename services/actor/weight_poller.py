@@ -1,4 +1,4 @@
-"""The newest weights and progress, fetched beside acting by a thread of its own."""
+"""Fetches the newest weights and progress on a thread, while the actor acts."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ _FIRST_PERIOD_SECONDS = 0.1
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ActorSnapshot:
-    """What an actor acts by.
+    """The weights and progress that an actor acts with.
 
     Attributes:
-        progress: Of the run, at most one poll old.
+        progress: Progress of the run, at most one poll old.
         version: Version of the weights.
-        params: Newest weights the actor has, where it computes.
-        confirmed_at: Monotonic time at which the learner last said that there are none newer.
+        params: Newest weights that the actor has, on the device that it computes on.
+        confirmed_at: Monotonic time, in seconds, at which the learner last confirmed that these
+            weights are the newest.
     """
 
     progress: Progress
@@ -37,7 +38,7 @@ class WeightPoller:
     """Keeps an `ActorSnapshot` up to date until closed; retries while the learner is unavailable.
 
     Args:
-        client: Of the learner.
+        client: Client of the learner.
         period_seconds: Time between two requests.
     """
 
@@ -52,10 +53,11 @@ class WeightPoller:
 
     @property
     def latest(self) -> ActorSnapshot | None:
-        """Newest snapshot, None before the first answer.
+        """Newest snapshot; None before the first answer.
 
         Raises:
-            UserError: what answers is not a learner of this kind; retrying is pointless.
+            UserError: the server is not a learner of this version, or rejects the token; a retry
+                would fail, too.
         """
         if self._failure is not None:
             raise UserError(f"the learner's answers cannot be used: {self._failure}")
@@ -63,17 +65,17 @@ class WeightPoller:
 
     @property
     def newest(self) -> ActorSnapshot | None:
-        """As `latest`, but never raises: for metrics."""
+        """As `latest`, for metrics: never raises."""
         return self._latest
 
     def close(self) -> None:
-        """Stop asking."""
+        """Stop polling."""
         self._closed.set()
         self._thread.join()
 
     def _poll(self) -> None:
         is_unavailable = False
-        # The first weights are wanted soon, but a thousand actors may be waiting for them.
+        # Poll often at first, but less and less: a thousand actors may wait for the first weights.
         period = min(_FIRST_PERIOD_SECONDS, self._period_seconds)
         while not self._closed.wait(period):
             period = min(2.0 * period, self._period_seconds)
@@ -99,12 +101,12 @@ class WeightPoller:
             self._latest = ActorSnapshot(
                 progress=update.progress,
                 version=update.version,
-                # Off the wire they come unaligned: every forward pass would copy them.
+                # Received arrays are not aligned: every forward pass would copy them.
                 params=jax.device_put(update.params),
                 confirmed_at=now,
             )
         elif latest is not None:
-            # A learner that is sending weights to many others gives its progress alone.
+            # A learner that is sending weights to many other actors returns only its progress.
             confirmed_at = now if update.version == latest.version else latest.confirmed_at
             self._latest = dataclasses.replace(
                 latest, progress=update.progress, confirmed_at=confirmed_at

@@ -1,4 +1,4 @@
-"""Which evaluation a run waits for, with nothing else left to do."""
+"""Says which evaluation a run waits for, if it has nothing else to do."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ class Awaited(NamedTuple):
     """What a run waits for.
 
     Attributes:
-        updates: Updates (of all stages) behind the weights whose return it waits for; None for
-            none.
-        teacher: Whether it waits for the teacher's return.
+        updates: Updates, over all stages, of the weights whose evaluation the run waits for; None
+            if it waits for none.
+        teacher: Whether the run waits for the teacher's evaluation.
     """
 
     updates: int | None = None
     teacher: bool = False
 
     def __bool__(self) -> bool:
-        """Whether it waits at all."""
+        """Whether the run waits for an evaluation."""
         return self.updates is not None or self.teacher
 
 
@@ -34,7 +34,7 @@ def awaited(
     Args:
         progress: Clocks and returns of the run.
         targets: How far each stage goes.
-        newest: The weights that were requested last and have no result yet.
+        newest: The weights whose evaluation was requested last, if it has no result yet.
         pauses: Whether updates wait for each evaluation that is due.
     """
     if progress.stage is Stage.COLLECT:

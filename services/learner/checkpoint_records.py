@@ -1,12 +1,12 @@
-"""The records of a run's checkpoints: their clocks, and digests that show which are undamaged.
+"""The records of a run's checkpoints: their clocks, and digests that detect damage.
 
     RUN/checkpoints/00000007/
         record.json   clocks, returns, seconds, pending evaluations
         due/          the weights of these evaluations (safetensors)
         state/        parameters, target parameters, optimiser (`services.learner.checkpointing`)
 
-The record holds a digest of every file beside it, and one of itself. Reading it needs neither JAX
-nor Orbax: commands that only show a run's progress start fast.
+The record holds a digest of every other file of the checkpoint, and one of itself. Reading it needs
+neither JAX nor Orbax, so commands that only show a run's progress start fast.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ class DueWeights:
     """Weights whose evaluation was pending when a checkpoint was saved.
 
     Attributes:
-        version: Of the weights.
-        progress: Clocks when they were published.
+        version: Version of the weights.
+        progress: Clocks when the weights were published.
         seconds: Wall-clock seconds of all sessions at that moment.
         final: Whether their evaluation ends the run.
-        sessions: Of the learners that have published these very weights.
+        sessions: Sessions of the learners that have published exactly these weights.
     """
 
     version: int
@@ -52,15 +52,15 @@ class DueWeights:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunRecord:
-    """What `record.json` of a checkpoint holds.
+    """Content of a checkpoint's `record.json`.
 
     Attributes:
         progress: Clocks and returns.
         seconds: Wall-clock seconds of all sessions of this run.
         due: Pending evaluations, in the order they were requested.
-        evaluation_lines: Lines of the file of evaluations. Later lines came after this checkpoint.
-        digests: SHA-256 of every file in the folders beside it, by relative path; filled in when
-            the record is written, empty before.
+        evaluation_lines: Lines in the run's file of evaluations when the checkpoint was saved.
+        digests: SHA-256 of every file in the checkpoint's folders, by relative path; empty until
+            the record is written.
     """
 
     progress: Progress
@@ -75,9 +75,9 @@ class RunCheckpoint:
     """One checkpoint on disk.
 
     Attributes:
-        path: Its folder.
-        number: 1, 2, 3 … in the order of writing.
-        record: Its clocks.
+        path: Folder of the checkpoint.
+        number: Number of the checkpoint: 1, 2, 3 … in the order of writing.
+        record: The checkpoint's record.
     """
 
     path: Path
@@ -86,47 +86,50 @@ class RunCheckpoint:
 
     @property
     def written_at(self) -> float:
-        """Unix time at which it was written."""
+        """Unix time at which the checkpoint was written, in seconds."""
         return (self.path / RECORD_FILE).stat().st_mtime
 
 
 def check_storable(run: Path) -> None:
-    """Refuse a folder that checkpoints could be written into, but not read from.
+    """Refuse a folder from which Orbax could not read the checkpoints that it writes there.
 
     Raises:
-        UserError: Orbax's storage takes a part of the path for a pattern or for an escape.
+        UserError: the path has characters that Orbax reads as a pattern or an escape, or is not
+            UTF-8.
     """
     path = str(run.absolute())
     if found := sorted(set(path) & set(_UNSTORABLE)):
         raise UserError(
             f"{path} has {' and '.join(found)} in its name, and checkpoints under such a path "
-            "cannot be read: choose a path without"
+            "cannot be read: choose a path without these characters"
         )
     try:
         path.encode()
     except UnicodeEncodeError as error:
-        raise UserError(f"{ascii(path)} is not UTF-8, and cannot hold checkpoints") from error
+        raise UserError(
+            f"{ascii(path)} is not UTF-8, and cannot hold checkpoints: choose another path"
+        ) from error
 
 
 def checkpoints_folder(run: Path) -> Path:
-    """Where a run keeps its checkpoints."""
+    """The folder of a run's checkpoints."""
     return run / "checkpoints"
 
 
 def checkpoints_of(run: Path) -> NumberedFolders:
-    """A run's checkpoints, whether damaged or not."""
+    """All checkpoints of a run, including damaged ones."""
     return NumberedFolders(checkpoints_folder(run))
 
 
 def newest_checkpoint(run: Path, unusable: Collection[int] = ()) -> RunCheckpoint | None:
-    """The newest checkpoint whose clocks and weights are undamaged; writes nothing.
+    """The newest undamaged checkpoint; changes nothing on disk.
 
     Args:
-        run: Run directory.
-        unusable: Numbers to skip, since their tables cannot be loaded.
+        run: Folder of the run.
+        unusable: Numbers of checkpoints to skip, because replay cannot load their tables.
 
     Returns:
-        The checkpoint; None when there is none.
+        The checkpoint; None if there is none.
     """
     folders = checkpoints_of(run)
     for number in folders.numbers():
@@ -143,25 +146,25 @@ def newest_checkpoint(run: Path, unusable: Collection[int] = ()) -> RunCheckpoin
 
 
 def encode_record(record: RunRecord, checkpoint: Path) -> str:
-    """The text of `record.json`.
+    """The text of `record.json`, with digests.
 
     Args:
-        record: Its content.
-        checkpoint: Folder of the checkpoint, with all other files in it.
+        record: Content of the record.
+        checkpoint: Folder of the checkpoint, which must have all other files.
     """
     return seal(encode(dataclasses.replace(record, digests=_digests(checkpoint))), indent=1)
 
 
 def _read_record(path: Path) -> RunRecord:
-    """The record of an undamaged checkpoint.
+    """Read a checkpoint's record, and check all digests.
 
     Raises:
-        ValueError: it is damaged.
+        ValueError: the checkpoint is damaged.
     """
     text = read_bounded(path / RECORD_FILE, _MAX_RECORD_BYTES, what="a checkpoint's record")
     record = decode_sealed(RunRecord, text.decode(), RECORD_FILE)
     if not (path / STATE_FOLDER).is_dir():
-        raise ValueError("incomplete")
+        raise ValueError("it is incomplete: its folder state is missing")
     found = _digests(path)
     if found != record.digests:
         changed = sorted(

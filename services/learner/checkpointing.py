@@ -1,15 +1,15 @@
-"""Saving and restoring checkpoints: weights, optimiser, clocks and replay, all of one moment.
+"""Saves and restores checkpoints: weights, optimiser, clocks and replay at one moment.
 
     RUN/checkpoints/00000007/
         record.json   clocks, returns, seconds (`services.learner.checkpoint_records`)
-        due/          weights whose evaluation had not come back (safetensors)
+        due/          weights whose evaluation has no result yet (safetensors)
         state/        parameters, target parameters, optimiser (Orbax)
 
-The replay role saves its tables under the same number before this part is complete
-(`services.replay.shard_checkpoints`), so a checkpoint exists once its folder has its name
-(`services.shared.numbered_folders`). The state is read back before that. The record holds a digest
-of every file and one of itself: a learner skips a damaged checkpoint and resumes from the newest
-undamaged one. Reverb's files carry checksums, which Reverb checks when it loads them.
+The replay role first saves its tables under the same number (`services.replay.shard_checkpoints`).
+Then the learner writes its part into a temporary folder, reads the state back, and renames the
+folder (`services.shared.numbered_folders`); only then does the checkpoint exist. The record holds a
+digest of every file and one of itself, so that a learner skips a damaged checkpoint and resumes
+from the newest undamaged one. Reverb verifies the checksums of its own files when it loads them.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def check_has_none(run: Path) -> None:
     """Check that a run which starts from scratch has no checkpoints, not even damaged ones.
 
     Raises:
-        UserError: it has; a fresh start would delete them.
+        UserError: it has damaged ones, which a fresh start would delete.
     """
     folders = checkpoints_of(run)
     if damaged := sorted(folders.numbers()):
@@ -54,10 +54,10 @@ def check_has_none(run: Path) -> None:
 
 
 def next_number(run: Path, after: int = 0) -> int:
-    """Number of the next checkpoint: above all in the folder, and above `after`.
+    """Number of the next checkpoint: above all those in the folder, and above `after`.
 
-    A folder that is unreachable for a moment shows none: the next checkpoint must still be newer
-    than the one that training resumed from.
+    A folder that is unreachable for a moment appears empty, but the next checkpoint must still be
+    newer than the one that training resumed from.
     """
     return 1 + max([after, *checkpoints_of(run).numbers()])
 
@@ -73,15 +73,16 @@ def write_checkpoint(
     """Write a checkpoint and delete older ones.
 
     Args:
-        run: Run directory.
+        run: Folder of the run.
         state: Training state, a pytree of arrays.
-        record: Clocks.
-        number: From `next_number`.
-        keep: Numbers of the checkpoints that stay, in case this one is damaged later.
-        due: Parameters of the record's due weights, by version; None for none.
+        record: Record of the checkpoint, without digests.
+        number: Number of the checkpoint, from `next_number`.
+        keep: Numbers of older checkpoints to keep, in case this one gets damaged.
+        due: Version -> parameters of the record's due weights; None for none.
 
     Raises:
-        OSError: no space, no permission, or the state does not read back; earlier checkpoints stay.
+        OSError: no space, no permission, or the state reads back with errors; earlier checkpoints
+            stay.
     """
     folders = checkpoints_of(run)
     with folders.writing(number) as folder:
@@ -91,10 +92,10 @@ def write_checkpoint(
 
 
 def _write(folder: Path, state: Any, record: RunRecord, due: Mapping[int, Params]) -> None:
-    """Make a checkpoint's folder and read its state back.
+    """Write a checkpoint's folder, and read its state back.
 
     Raises:
-        OSError: no space, no permission, or the state does not read back.
+        OSError: no space, no permission, or the state reads back with errors.
     """
     folder.mkdir()
     try:
@@ -106,7 +107,7 @@ def _write(folder: Path, state: Any, record: RunRecord, due: Mapping[int, Params
         # Orbax raises these on a full disk.
         raise OSError(f"{folder}: {str(error).splitlines()[0]}") from error
     if not all(map(np.array_equal, jax.tree.leaves(written), jax.tree.leaves(state))):
-        raise OSError(f"{folder}: the state reads back otherwise than it was written")
+        raise OSError(f"{folder}: the state that was read back differs from what was written")
     (folder / DUE_FOLDER).mkdir()
     for version, params in due.items():
         _due_file(folder, version).write_bytes(params_to_bytes(params))
@@ -114,14 +115,14 @@ def _write(folder: Path, state: Any, record: RunRecord, due: Mapping[int, Params
 
 
 def restore_state(checkpoint: RunCheckpoint, template: Any) -> Any:
-    """The training state of a checkpoint.
+    """Read the training state of a checkpoint.
 
     Args:
-        checkpoint: Where to read.
+        checkpoint: The checkpoint.
         template: A state of the same structure, shapes and dtypes.
 
     Raises:
-        UserError: it does not fit the template.
+        UserError: the state does not fit the template.
     """
     try:
         with ocp.StandardCheckpointer() as checkpointer:
@@ -129,12 +130,12 @@ def restore_state(checkpoint: RunCheckpoint, template: Any) -> Any:
     except (ValueError, KeyError, OSError) as error:
         raise UserError(
             f"checkpoint {checkpoint.path} does not fit this experiment: "
-            f"{str(error).splitlines()[0]}; delete that folder to resume from the one before"
+            f"{str(error).splitlines()[0]}; delete that folder to resume from the checkpoint before"
         ) from error
 
 
 def restore_due(checkpoint: RunCheckpoint) -> list[Snapshot]:
-    """The weights whose evaluation is pending, in the order they were requested.
+    """Read the weights whose evaluation is pending, in the order of the requests.
 
     Raises:
         UserError: a file is missing or holds no parameters.
@@ -150,7 +151,7 @@ def restore_due(checkpoint: RunCheckpoint) -> list[Snapshot]:
     except (ValueError, OSError) as error:
         raise UserError(
             f"the weights to evaluate in checkpoint {checkpoint.path} cannot be read: {error}; "
-            "delete that folder to resume from the one before"
+            "delete that folder to resume from the checkpoint before"
         ) from error
 
 

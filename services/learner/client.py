@@ -1,4 +1,4 @@
-"""Client face of the learner: weights for actors and evaluators, progress, and results."""
+"""The learner's client for actors, evaluators and launchers: weights, progress, evaluations."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ _REFUSED = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITIO
 
 
 class Purpose(enum.IntEnum):
-    """Which weights are wanted; numbers as on the wire."""
+    """Which weights to fetch, to act or to evaluate; the numbers of the proto."""
 
     ACT = learner_pb2.WEIGHTS_PURPOSE_ACT
     EVALUATE = learner_pb2.WEIGHTS_PURPOSE_EVALUATE
 
 
 class LearnerUnavailable(Exception):
-    """The learner did not answer in time; it may be restarting, or busy: retry later."""
+    """The learner did not answer in time; it may be restarting or busy, so retry later."""
 
 
 class LearnerRefused(LearnerUnavailable):
-    """The learner rejects the caller's token; it will until tokens change."""
+    """The learner rejects the caller's token; a retry fails until the tokens change."""
 
 
 class EvaluationRefused(Exception):
-    """The learner rejects this evaluation for good: play the weights that are due now."""
+    """The learner will never accept this evaluation; play the weights that are due now."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,11 +50,11 @@ class WeightUpdate:
 
     Attributes:
         progress: Clocks and returns of the run.
-        version: Version of the published weights, 0 when there are none.
-        params: New weights; None when the caller has them already, none are published, or too many
-            callers fetch theirs at once: retry.
-        final: These weights end the run (purpose EVALUATE).
-        session: Changes whenever the learner resumes from a checkpoint.
+        version: Version of the published weights, 0 if there are none.
+        params: New weights. None if the caller has them already, none are published, or too many
+            callers are fetching weights, in which case a retry gets them.
+        final: Whether the evaluation of these weights ends the run (purpose EVALUATE).
+        session: Name of the learner's session, which changes whenever the learner resumes.
     """
 
     progress: Progress
@@ -65,12 +65,12 @@ class WeightUpdate:
 
 
 class LearnerClient:
-    """Asks one learner; reconnects by itself.
+    """Client of one learner; reconnects by itself.
 
     Args:
-        address: Learner, "host:port".
+        address: "host:port" of the learner.
         timeout_seconds: Longest wait for one answer.
-        security: What to trust and show; None for plaintext without a token.
+        security: TLS and credentials; None for plaintext without a token.
 
     Raises:
         ValueError: a file of `security` cannot be used, or a token would travel unencrypted.
@@ -89,10 +89,14 @@ class LearnerClient:
         self._peer = f"learner at {address}"
 
     def fetch(self, known_version: int, purpose: Purpose) -> WeightUpdate:
-        """Newest weights for a purpose unless they are `known_version`, and progress.
+        """Fetch the run's progress, and the newest weights unless they are `known_version`.
+
+        Args:
+            known_version: Version that the caller has, 0 for none.
+            purpose: Whether to fetch weights to act with, or to evaluate.
 
         Raises:
-            LearnerRefused: it rejects the token.
+            LearnerRefused: the learner rejects the token.
             LearnerUnavailable: no answer in time.
             ValueError: the server is not a learner, or the weights are malformed.
         """
@@ -112,7 +116,7 @@ class LearnerClient:
         )
 
     def progress(self) -> learner_pb2.GetProgressResponse:
-        """Clocks, targets, rates and losses.
+        """Fetch clocks, targets, rates and losses.
 
         Raises:
             LearnerUnavailable: no answer in time.
@@ -127,12 +131,12 @@ class LearnerClient:
         """Report an evaluation.
 
         Returns:
-            Progress after it.
+            The run's progress after the report.
 
         Raises:
             EvaluationRefused: these weights are not due, or the numbers are invalid.
             LearnerUnavailable: no answer in time.
-            ValueError: the server is not a learner, or of another version.
+            ValueError: the server is not a learner, or has another version.
         """
         response = self._call(self._stub.ReportEvaluation, report_to_proto(report), *_REFUSED)
         return progress_from_proto(response.progress)

@@ -1,4 +1,4 @@
-"""Progress and evaluations between our types and the wire."""
+"""Converts progress and evaluations between our types and protobuf messages."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ MAX_EPISODES = 100_000
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvaluationReport:
-    """What an evaluator played.
+    """The result of one evaluation.
 
     Attributes:
-        weights_version: Weights that played; 0 when the teacher did.
+        weights_version: Version of the student's weights that played; 0 for the teacher.
         episode_returns: Undiscounted, unclipped return of each finished episode.
-        episode_steps: Agent steps of each of them.
+        episode_steps: Agent steps of each of these episodes.
         epsilon: Probability of a random action while playing.
-        episode_metrics: Name -> what else the environment judges each of them by.
-        session: The learner's, of the answer that gave the weights; empty when the teacher played,
-            or where it is unknown.
+        episode_metrics: Name of a metric of the environment -> its value in each of these episodes.
+        session: Session of the learner that sent the weights (`WeightUpdate.session`); empty for
+            the teacher, or if unknown.
     """
 
     weights_version: int
@@ -54,18 +54,18 @@ class EvaluationReport:
 
     @property
     def mean_metrics(self) -> Mapping[str, float]:
-        """Name -> mean over the episodes, of what the environment judges them by."""
+        """Name of a metric of the environment -> its mean over the episodes."""
         return {name: fmean(values) for name, values in self.episode_metrics.items()}
 
 
 def progress_to_proto(progress: Progress) -> learner_pb2.Progress:
-    """Our record as a message; absent returns stay absent."""
+    """Convert progress to a message; unknown returns stay absent."""
     known = {name: value for name, value in vars(progress).items() if value is not None}
     return learner_pb2.Progress(**known)
 
 
 def progress_from_proto(message: learner_pb2.Progress) -> Progress:
-    """A message as our record.
+    """Convert a message to progress.
 
     Raises:
         ValueError: the stage is unknown.
@@ -79,7 +79,7 @@ def progress_from_proto(message: learner_pb2.Progress) -> Progress:
 
 
 def report_to_proto(report: EvaluationReport) -> learner_pb2.ReportEvaluationRequest:
-    """An evaluation as a request."""
+    """Convert an evaluation to a request."""
     metrics = {
         name: learner_pb2.EpisodeMetric(values=values)
         for name, values in report.episode_metrics.items()
@@ -88,7 +88,7 @@ def report_to_proto(report: EvaluationReport) -> learner_pb2.ReportEvaluationReq
 
 
 def report_from_proto(request: learner_pb2.ReportEvaluationRequest) -> EvaluationReport:
-    """A request as an evaluation.
+    """Convert a request to an evaluation.
 
     Raises:
         ValueError: no episodes, too many, unequal lengths, empty episodes, or returns that are not

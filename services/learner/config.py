@@ -18,11 +18,11 @@ from services.tracking.tracker import TrackerName
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ShardAddress:
-    """Where one replay shard is.
+    """Addresses of one replay shard.
 
     Attributes:
         data: "host:port" of its Reverb server.
-        control: "host:port" of its control.
+        control: "host:port" of its control service.
     """
 
     data: str
@@ -64,43 +64,44 @@ def check_divisible(arithmetic: ArithmeticConfig, batch_size: int) -> None:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LearnerConfig:
-    """The learner: its method, its data, its pace.
+    """Settings of a learner.
 
     Attributes:
-        run: Run directory; holds checkpoints and metrics.
-        method: Decides losses, data and schedules.
+        run: Folder of the run, with checkpoints and metrics.
+        method: Settings of the method, which determine losses, data and schedules.
         network: The student's architecture.
         student: How the student learns.
         arithmetic: Precision and devices of the updates.
         spec: Shapes of the environment.
-        episode_steps: Steps of a whole episode, where steps are costly and play is counted in
-            episodes; else None.
+        episode_steps: Steps of a whole episode, in environments whose steps are slow and whose
+            progress is therefore shown in episodes; else None.
         targets: How far each stage goes.
         random_return: Mean return of the random policy.
         teacher_return: Mean return of the teacher; None has the evaluator measure it.
-        seed: Seed of the run; decides the initial weights.
-        replay: Where the shards of its replay are, in their order.
-        initial_teacher: Directory of the teacher whose parameters the student starts with, where
-            the method asks for them; None draws them at random.
+        seed: Seed of the run, which determines the initial weights.
+        replay: Addresses of the replay shards, in their order.
+        initial_teacher: Directory of the teacher whose parameters the student starts with, if the
+            method requires it; None draws them at random.
         pause_for_evaluation: Whether updates wait for each evaluation that is due, so that curves
             are complete and weaning does not depend on the speed of evaluations.
-        updates_per_block: Updates K that are made at once, on K batches taken at once: fewer where
-            a clock asks for something in between. Results do not depend on it, but for priorities
-            and weights, which go out between blocks.
+        updates_per_block: Updates K of a block, which are made on K batches fetched together; a
+            block is shorter if an evaluation or the end of a stage comes first. Results depend on
+            it only through priorities and weights, which are sent between blocks.
         keeps_teacher_data: Whether batches of the teacher's data are drawn in this process, which
             reads all of it from replay once (`ReplayConfig.gives_teacher_data_once`).
-        peers: What to trust and show at replay's controls; None for plaintext without a token.
-        security: Encryption and tokens of the weights' own service.
-        host: Interface to serve weights on.
-        port: Port to serve weights on; 0 picks a free one.
-        publish_period_updates: Updates between two publications of weights to actors, at least.
+        peers: TLS and credentials for replay's control services; None for plaintext without a
+            token.
+        security: TLS and tokens of the weight service.
+        host: Address to serve weights on.
+        port: TCP port to serve weights on; 0 picks a free one.
+        publish_period_updates: Fewest updates between two publications of weights to actors.
         offline_evaluation_period: Updates between two evaluations in the offline stage.
         online_evaluation_period: Updates between two evaluations in the online stage.
-        checkpoint_period_seconds: Time between two checkpoints; the most that a kill can lose.
-        log_period_updates: Updates between two points of a curve, at least.
-        track: Where curves go.
-        linger_seconds: Time that a finished learner serves on, so that actors and the evaluator see
-            FINISHED before the server stops; None for until it is stopped.
+        checkpoint_period_seconds: Time between two checkpoints; a crash loses at most this much.
+        log_period_updates: Fewest updates between two points of a curve.
+        track: Trackers that get the curves.
+        linger_seconds: Time that a finished learner keeps serving, so that actors and the evaluator
+            see FINISHED; None serves until the learner is stopped.
     """
 
     run: Path
@@ -132,9 +133,9 @@ class LearnerConfig:
     linger_seconds: float | None = 10.0
 
     def __post_init__(self) -> None:
-        """Refuse a learner without replay, and periods that never come."""
+        """Refuse a learner without replay, and periods of 0."""
         if not self.replay:
-            raise ValueError("replay is empty; a learner reads from at least one shard")
+            raise ValueError("replay is empty; give the address of at least one shard")
         check_ranges(
             self,
             *(

@@ -1,14 +1,14 @@
-"""What the evaluator found out, one JSON line per evaluation, in a file that survives a kill.
+"""The results of a run's evaluations, one JSON line each, in a file that survives a crash.
 
-`metrics/evaluations.jsonl` of a run is append-only: each record is one line, flushed and synced
-before `append_record` returns. A line without its line end was cut off by a kill: it is not a
-record, readers skip it and the next append removes it. Anything else that is not a record is an
-error.
+A run's `metrics/evaluations.jsonl` is append-only: each record is one line, flushed and synced
+before `append_record` returns. A last line without a line end was cut off by a crash: readers skip
+it, and the next append removes it. Any other line that is not a record is an error.
 
-A run that resumes from a checkpoint plays a stretch again. The records of the lost stretch stay in
+A run that resumes from a checkpoint repeats some of its work. The records of the lost work stay in
 the file; `current_records` leaves them out.
 
-Units: returns are undiscounted sums of raw rewards; steps are decisions, updates gradient steps.
+Units: returns are undiscounted sums of raw rewards; steps are decisions; updates are gradient
+steps.
 """
 
 from __future__ import annotations
@@ -27,40 +27,41 @@ from rrl_agents.types import Stage
 from services.shared.errors import UserError
 
 STAGES = tuple(stage.name.lower() for stage in Stage)
-"""Names a record's stage may have, in the order of a run."""
+"""Names of the stages, in the order of a run."""
 
 MAX_FILE_BYTES = 64 * 1024 * 1024
-"""Larger record files are refused; a record is some hundred bytes, a run has some hundred."""
+"""Larger files are refused; a record has a few hundred bytes, and a run a few hundred records."""
 
 MAX_METRICS = 16
-"""Most metrics of an episode."""
+"""Most metrics of an episode, besides its return."""
 MAX_METRIC_NAME = 64
 
 CLOCKS = ("teacher_steps", "offline_updates", "online_updates", "actor_steps")
-"""Fields of a record that are the run's, as `Progress` has them."""
+"""Fields of a record that have the same name and meaning in `Progress`."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvaluationRecord:
-    """One evaluation: who played, where the run stood, and every finished episode.
+    """One evaluation: the player, the run's clocks, and every finished episode.
+
+    All clocks are those of the moment when the weights were published.
 
     Attributes:
         player: "student" or "teacher".
         weights_version: Version of the student's weights that played; 0 for the teacher.
         stage: Stage of the run, one of `STAGES`.
-        teacher_steps: Decisions in the teacher's table when the weights were published, counted at
-            that moment, as are all clocks here.
-        offline_updates: Offline gradient steps behind the weights.
-        online_updates: Online gradient steps behind the weights.
-        actor_steps: The students' decisions when the weights were published.
-        weaning_weight: Weight of the distillation term with this result taken in, in [0, 1].
+        teacher_steps: Decisions in the teacher's table.
+        offline_updates: Offline gradient steps of the weights.
+        online_updates: Online gradient steps of the weights.
+        actor_steps: Decisions of the students.
+        weaning_weight: Weight lambda of the teacher's loss after this result, in [0, 1].
         episode_returns: Undiscounted, unclipped return of each finished episode.
         episode_steps: Decisions of each of these episodes.
         epsilon: Exploration rate of the player, in [0, 1].
-        seconds_since_start: Wall-clock seconds the run had been at work then, all restarts
-            together; of the teacher, when its result came.
+        seconds_since_start: Wall-clock seconds of all the run's sessions; for the teacher, at the
+            moment when its result arrived.
         final: Whether this is the evaluation of the finished student.
-        episode_metrics: Name -> what else the environment judges each of these episodes by.
+        episode_metrics: Name of a metric of the environment -> its value in each of these episodes.
     """
 
     player: Literal["student", "teacher"]
@@ -79,10 +80,10 @@ class EvaluationRecord:
     episode_metrics: Mapping[str, tuple[float, ...]] = may_be_missing({})
 
     def __post_init__(self) -> None:
-        """Refuses values outside their range.
+        """Refuse values outside their range.
 
         Raises:
-            ValueError: Naming the field, its value and what is allowed.
+            ValueError: a value is out of range; names the field, its value and the range.
         """
         check_known(self, "player", ("student", "teacher"))
         check_known(self, "stage", STAGES)
@@ -93,20 +94,20 @@ class EvaluationRecord:
 
     @property
     def learner_updates(self) -> int:
-        """Gradient steps of both stages behind the weights."""
+        """Gradient steps of the weights, over both stages."""
         return self.offline_updates + self.online_updates
 
 
 def check_episodes(returns: Sequence[float], steps: Sequence[int]) -> None:
-    """See that returns and steps can be those of finished episodes.
+    """Check that returns and steps can be those of finished episodes.
 
     Raises:
-        ValueError: there are none, or more of the one than of the other, or one is out of range.
+        ValueError: there are no episodes, the two differ in length, or a number is out of range.
     """
     if not returns or len(returns) != len(steps):
         raise ValueError(
             f"{len(returns)} episode_returns and {len(steps)} episode_steps; give one of each per "
-            "finished episode, at least one"
+            "finished episode, for at least one episode"
         )
     if not all(map(math.isfinite, returns)):
         raise ValueError(f"episode_returns must be finite, found {returns}")
@@ -115,10 +116,10 @@ def check_episodes(returns: Sequence[float], steps: Sequence[int]) -> None:
 
 
 def check_metrics(metrics: Mapping[str, Sequence[float]], episodes: int) -> None:
-    """See that each metric has a finite number for every episode.
+    """Check that each metric has a finite number for every episode.
 
     Raises:
-        ValueError: one has not, or there are too many, or a name is too long.
+        ValueError: one does not, there are too many metrics, or a name is too long.
     """
     if len(metrics) > MAX_METRICS or any(len(name) > MAX_METRIC_NAME for name in metrics):
         raise ValueError(
@@ -128,44 +129,44 @@ def check_metrics(metrics: Mapping[str, Sequence[float]], episodes: int) -> None
     for name, values in metrics.items():
         if len(values) != episodes or not all(map(math.isfinite, values)):
             raise ValueError(
-                f"episode_metrics has {len(values)} numbers of {name}; give a finite one for each "
+                f"episode_metrics has {len(values)} numbers for {name}; give a finite one for each "
                 f"of the {episodes} episodes"
             )
 
 
 def encode_record(record: EvaluationRecord) -> str:
-    """Returns the record as one line of JSON with its digest, without the line end."""
+    """Encode a record as one line of JSON with its digest, without the line end."""
     return seal(encode(record), indent=None)
 
 
 def decode_record(line: str) -> EvaluationRecord:
-    """Reads one line of JSON back.
+    """Decode one line of JSON.
 
     Args:
-        line: What `encode_record` made.
+        line: A line from `encode_record`.
 
     Returns:
-        The record; equal to the one encoded.
+        The record, equal to the encoded one.
 
     Raises:
-        ValueError: The line is not a JSON object or not as it was written, or a field is missing,
-            unknown or of another type.
+        ValueError: The line is not a JSON object or has changed since it was written, or a field is
+            missing, unknown or of another type.
     """
     return decode_sealed(EvaluationRecord, line, "evaluation record")
 
 
 def append_record(path: Path, record: EvaluationRecord) -> None:
-    """Adds one record; it is on disk when this returns.
+    """Append one record; it is on disk when this returns.
 
     Args:
-        path: The file, made with its folder when absent. One process appends at a time.
-        record: What to add.
+        path: The file; it and its folder are created if missing. Only one process may append.
+        record: The record to append.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     line = encode_record(record) + "\n"
     with path.open("a+b") as file:
         file.seek(0)
-        # Behind the last line end is what a kill has cut off.
+        # Remove a last line that a crash has cut off.
         file.truncate(file.read().rfind(b"\n") + 1)
         file.write(line.encode())
         file.flush()
@@ -173,13 +174,13 @@ def append_record(path: Path, record: EvaluationRecord) -> None:
 
 
 def read_records(path: Path) -> tuple[EvaluationRecord, ...]:
-    """Reads all records, oldest first; a last line cut off by a kill is left out.
+    """Read all records, oldest first; skips a last line that a crash has cut off.
 
     Args:
-        path: The file; one that does not exist holds no records.
+        path: The file; if it does not exist, there are no records.
 
     Returns:
-        The records in file order, those of lost stretches included (see `current_records`).
+        The records in file order, including those of lost work (see `current_records`).
 
     Raises:
         UserError: The file is too large, or a complete line is not a record.
@@ -203,19 +204,19 @@ def read_records(path: Path) -> tuple[EvaluationRecord, ...]:
 
 
 def count_lines(path: Path) -> int:
-    """Complete lines of the file, whatever they hold; 0 where there is none."""
+    """Number of complete lines in the file, valid or not; 0 if it does not exist."""
     return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
 def current_records(records: Iterable[EvaluationRecord]) -> tuple[EvaluationRecord, ...]:
-    """Leaves out student records that a resumed run has gone back behind.
+    """Leave out the student's records of work that was lost when the run resumed.
 
     Args:
-        records: In file order.
+        records: All records, in file order.
 
     Returns:
-        The teacher's records, and the student's with clocks that never run backwards; of weights
-        that were played again as such, the newest record.
+        The teacher's records, and the student's, with clocks that never run backwards. Of weights
+        that were evaluated twice, only the newest record.
     """
     kept: list[EvaluationRecord] = []
     for record in records:
@@ -226,9 +227,8 @@ def current_records(records: Iterable[EvaluationRecord]) -> tuple[EvaluationReco
 
 
 def _is_earlier(one: EvaluationRecord, other: EvaluationRecord) -> bool:
-    """Whether `one` is of earlier weights than `other`, or of the same before they were final.
+    """Whether `one` is of earlier weights than `other`, or of the same ones before they were final.
 
-    Steps do not count: how many there are after so many updates differs when a stretch is played
-    again.
+    Steps are not compared: after the same updates, a resumed run may have another number of steps.
     """
     return (one.learner_updates, one.final) < (other.learner_updates, other.final)

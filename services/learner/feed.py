@@ -1,11 +1,11 @@
-"""What the learner asks of its replay: batches, clocks, priorities, checkpoints.
+"""The learner's interface to replay: batches, clocks, priorities, checkpoints.
 
     Learner ── take, update_priorities, save ──▶ Feed
-                                                  ├── ReplayFeed: shards of Reverb over the network
+                                                  ├── ReplayFeed: Reverb shards over the network
                                                   └── LocalFeed: tables in this process
 
-The learner knows this interface alone; the code that builds the learner chooses the feed, and
-with it what has to be imported.
+The learner uses this interface only. The code that builds the learner chooses the feed, so that a
+process imports only the libraries of its own feed.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from services.replay.samples import ShardSample
 
 
 class ReplayUnreachable(Exception):
-    """Replay does not answer now."""
+    """Replay does not answer now; wait until it does."""
 
 
 class ReplayLost(Exception):
-    """Replay does not have the run's tables any more: resume from the newest checkpoint."""
+    """Replay no longer has the tables that the learner uses; resume from the newest checkpoint."""
 
 
 class Block(NamedTuple):
-    """Batches of as many updates.
+    """A block of batches, one per update.
 
     Attributes:
-        drawn: The batches, from `place_block`, and where their rows lie in replay.
-        answered: Share of each batch's rows with an answer of the teacher, in [0, 1].
+        drawn: The batches, from `place_block`, and the place of their rows in replay.
+        answered: Share of each batch's rows that the teacher has labelled, in [0, 1].
     """
 
     drawn: ShardSample
@@ -43,33 +43,33 @@ class Block(NamedTuple):
 
 
 class Feed(Protocol):
-    """The replay of one learner, which calls it from one thread."""
+    """The replay of one learner, which uses it from one thread."""
 
     def restore(self, checkpoint: int, stop: threading.Event) -> bool:
-        """Go back to the tables of a checkpoint.
+        """Restore the tables of a checkpoint.
 
         Args:
-            checkpoint: Its number, 0 for empty tables.
+            checkpoint: Number of the checkpoint; 0 for empty tables.
             stop: Ends a wait.
 
         Returns:
-            Whether they are there; False when stopped before.
+            Whether the tables are restored; False if `stop` was set first.
 
         Raises:
-            TablesUnusable: there are no such tables, or they cannot be loaded.
+            TablesUnusable: the checkpoint has no tables, or they cannot be loaded.
         """
 
     def save(self, checkpoint: int, keep: Sequence[int]) -> None:
-        """Save the tables as those of a checkpoint.
+        """Save the tables under the number of a checkpoint.
 
         Args:
-            checkpoint: Its number.
-            keep: Numbers of the checkpoints to keep beside it.
+            checkpoint: Number of the checkpoint.
+            keep: Numbers of the other checkpoints to keep.
 
         Raises:
-            ReplayLost: there are other tables now.
+            ReplayLost: replay has other tables now.
             ReplayTimeout: replay does not answer.
-            SaveFailed: no space for it, or no permission.
+            SaveFailed: no space, or no permission.
         """
 
     def count(self) -> None:
@@ -80,34 +80,39 @@ class Feed(Protocol):
         """
 
     def count_if_due(self, period_seconds: float) -> None:
-        """Check that the tables are unchanged and count, unless that was done a moment ago.
+        """Check that the tables are still the same, and read the clocks.
+
+        Args:
+            period_seconds: Does nothing if the last call was less than this long ago.
 
         Raises:
-            ReplayLost: there are other tables now.
+            ReplayLost: replay has other tables now.
             ReplayUnreachable: replay does not answer.
         """
 
     @property
     def lacks_teacher_data(self) -> bool:
-        """Whether the teacher's data is to be drawn in this process now, and is not there yet."""
+        """Whether this process must draw from the teacher's data now, but has not read it yet."""
 
     def read_teacher_data(self) -> None:
-        """Bring the teacher's data into this process, once a checkpoint has it in replay's tables.
+        """Read the teacher's data into this process.
+
+        This removes it from replay's tables, so a checkpoint must have saved them before.
 
         Raises:
             ReplayUnreachable: replay does not answer; nothing has been read.
-            ReplayLost: replay has given part of the data, and not all of it arrived.
-            UserError: the data is damaged or missing, or cannot be kept.
+            ReplayLost: only part of the data arrived.
+            UserError: the data is damaged or missing, or cannot be stored.
         """
 
     def fetch_ahead(self, updates: range) -> None:
-        """Begin to fetch the batches of some updates, in the proportions of the present progress.
+        """Start to fetch the batches of some updates; returns at once.
 
-        Returns at once.
+        The present progress determines the share of rows from each table.
         """
 
     def take(self, updates: range) -> Block | None:
-        """The batches of some updates, as `fetch_ahead`; None where none come in time.
+        """The batches of some updates, as from `fetch_ahead`; None if they do not come in time.
 
         Raises:
             ReplayUnreachable: replay does not answer.
@@ -117,9 +122,9 @@ class Feed(Protocol):
         """Give the student's rows of a block new priorities; returns at once.
 
         Args:
-            block: As it was taken.
-            priorities: float32 [K, B] of a whole block, on any device; they may still be computing.
-                Those of batches that the block does not have say nothing.
+            block: The block, as from `take`.
+            priorities: float32 [K, B] of a whole block, on any device, which may still be computing
+                them. Priorities beyond the block's batches are ignored.
         """
 
     @property
@@ -127,15 +132,19 @@ class Feed(Protocol):
         """The largest priority given so far, 0 before the first."""
 
     def wait_until_reachable(self, error: ReplayUnreachable, stop: threading.Event) -> None:
-        """Wait for replay that does not answer, without a timeout.
+        """Wait without a timeout until replay answers again.
+
+        Args:
+            error: The failure that led to the wait; it is logged.
+            stop: Ends the wait.
 
         Raises:
-            ReplayLost: it has other tables by then.
+            ReplayLost: replay has other tables now.
         """
 
     def close(self) -> None:
-        """Release what it holds."""
+        """Release connections and threads."""
 
 
 MakeFeed: TypeAlias = Callable[[LearnerConfig, Recipe, RunClock, LearnerMetrics], Feed]
-"""Makes the feed of one learner: for its config, method, clock and metrics."""
+"""Makes the feed of one learner from its config, method, clock and metrics."""

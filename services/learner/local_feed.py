@@ -1,12 +1,12 @@
-"""The learner's replay in its own process and thread: nothing is waited for, and nothing is lost.
+"""The learner's replay in its own process and thread: it never waits, and no tables are lost.
 
     LocalTables ── items ──▶ LocalFeed ── blocks of batches ──▶ Learner
 
-Updates keep the replay ratio to the item: after U updates of the online stage, no further update
-is made before `min_replay_size + U * update_period` items of the students have been inserted. Play
-pauses after the step of all N environments that completes them (`lacks_steps`), which may insert
-more: up to N - 1 items, and n for each episode that it ends. Draws depend on the run's seed and the
-update's number alone.
+Updates keep the replay ratio exactly: online update number U, from 1, is made only after
+`min_replay_size + U * update_period` items of the students have been inserted. Play pauses after
+the step of all N environments that completes them (`lacks_steps`). That step may insert more: up to
+N - 1 items, and n for each episode that it ends. Draws depend only on the run's seed and the number
+of the update.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from services.replay.undecoded_rows import Rows, concatenate
 
 
 class LocalFeed:
-    """As `Feed`.
+    """A `Feed` from tables in this process.
 
     Args:
-        tables: Where items are.
-        layout: Their shapes.
-        config: Seed and exponents.
+        tables: The tables.
+        layout: Shapes of their items.
+        config: Seed and exponents of the draws.
         recipe: The method.
-        clock: Progress of the run; the feed keeps its data clocks.
-        metrics: Unused: nothing here is waited for.
+        clock: Progress of the run, whose data clocks the feed updates.
+        metrics: Unused, as nothing waits here.
     """
 
     def __init__(
@@ -62,12 +62,12 @@ class LocalFeed:
         self._importance_exponent = (
             student.importance_exponent if student.priority_exponent > 0.0 else 0.0
         )
-        # Recorded transitions at the start of the student's table: the teacher's steps.
+        # The student's table begins with recorded transitions, which count as the teacher's steps.
         self._reloaded_steps = config.targets.teacher_steps if recipe.warm_starts_replay else 0
         self._unread: tuple[Block, Array] | None = None
 
     def lacks_steps(self, updates: range) -> bool:
-        """Whether the students are to play before these updates, the next ones of the stage."""
+        """Whether students must play before these updates, the next ones of the online stage."""
         q_learning = self._recipe.q_learning
         wanted = self._clock.progress.online_updates + len(updates)
         inserted = self._tables.tables[STUDENT_TABLE].inserted - self._reloaded_steps
@@ -97,23 +97,23 @@ class LocalFeed:
             self._clock.change(teacher_steps=teacher_steps, actor_steps=actor_steps)
 
     def count_if_due(self, period_seconds: float) -> None:
-        """As `Feed`; counting costs nothing here."""
+        """As `Feed`; counts every time, since that costs nothing here."""
         del period_seconds
         self.count()
 
     @property
     def lacks_teacher_data(self) -> bool:
-        """Never: it is drawn where it is."""
+        """Always False: the teacher's data is in this process."""
         return False
 
     def read_teacher_data(self) -> None:
-        """Does nothing, as it is here."""
+        """Do nothing: the teacher's data is in this process."""
 
     def fetch_ahead(self, updates: range) -> None:
-        """Does nothing: `take` draws while the device still computes the block before."""
+        """Do nothing: `take` draws while the device still computes the previous block."""
 
     def take(self, updates: range) -> Block | None:
-        """As `Feed`; None where a table has too few items yet."""
+        """As `Feed`; None if a table has too few items yet."""
         progress = self._clock.progress
         share = self._recipe.teacher_share(progress)
         if share < 1.0 and self.lacks_steps(updates):
@@ -135,7 +135,7 @@ class LocalFeed:
         return Block(ShardSample(on_device, 0), answered)
 
     def update_priorities(self, block: Block, priorities: Array) -> None:
-        """As `Feed`; they are read from the device when they are next needed."""
+        """As `Feed`; reads the priorities from the device only when they are needed."""
         self._read_priorities()
         self._unread = (block, priorities)
 
@@ -146,12 +146,12 @@ class LocalFeed:
         return self._tables.tables[STUDENT_TABLE].largest_priority
 
     def wait_until_reachable(self, error: ReplayUnreachable, stop: threading.Event) -> None:
-        """Not needed: replay is always here."""
+        """Raise the error: replay in this process is always reachable."""
         del stop
         raise error
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: the feed holds no connections or threads."""
 
     def _draw(
         self, name: str, counts: NDArray[np.int64], generators: Sequence[np.random.Generator]

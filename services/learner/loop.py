@@ -7,10 +7,10 @@
 
 One thread trains. gRPC threads read weights and report evaluations through `ServedRun`; they share
 `RunClock`, `PendingEvaluations` and `PublishedWeights` with it. A checkpoint is saved between two
-blocks of updates, so weights, clocks, pending evaluations and replay are of one moment.
+blocks of updates, so that weights, clocks, pending evaluations and replay are of one moment.
 
-The learner waits for replay that is unreachable. Where replay restarted with other tables, both
-resume from the newest checkpoint (`replay_checkpoints`).
+If replay is unreachable, the learner waits. If replay restarted with other tables, both resume from
+the newest checkpoint (`replay_checkpoints`).
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from services.tracking.run_tracking import RunTracking
 COUNT_PERIOD_SECONDS = 1.0
 """Time between two counts of replay's steps, and checks that its tables are still the same."""
 _COLLECT_COUNT_PERIOD_SECONDS = 0.05
-"""Nothing else happens while the teacher fills its table, and it must not overfill it."""
+"""Shorter, so that the teacher does not overfill its table; the learner has nothing else to do."""
 _IDLE_SECONDS = 0.2
 _PAUSE_SECONDS = 0.01
 _LOCK_WAIT_SECONDS = 30.0
@@ -61,18 +61,18 @@ class Learner:
     """Trains one run to its end.
 
     Args:
-        config: Method, data, targets and peers.
-        make_feed: Makes its replay.
-        unusable: Checkpoints to skip, since replay cannot load their tables.
-        metrics: The process's metrics; None for none.
+        config: Settings of the learner.
+        make_feed: Makes the learner's replay.
+        unusable: Numbers of checkpoints to skip, because replay cannot load their tables.
+        metrics: The process's metrics; None if they are not served.
 
     Attributes:
         training: State and updates.
         evaluations: Weights that are due for evaluation, and their results.
-        served: What the gRPC server shows of the run.
+        served: The run as the gRPC server shows it.
 
     Raises:
-        UserError: no checkpoint of the run is usable, or its initial agent or records cannot be
+        UserError: no checkpoint of the run is usable, its initial teacher or its records cannot be
             read, or a tracker's library is not installed.
     """
 
@@ -129,7 +129,7 @@ class Learner:
         )
 
     def _restore(self) -> PendingEvaluations:
-        """Load the checkpoint to resume from, if any; gives its pending evaluations."""
+        """Load the checkpoint to resume from, if any; returns its pending evaluations."""
         checkpoint, session = self._checkpoints.restored, uuid.uuid4().hex
         if checkpoint is None:
             self.training.load_initial_agent()
@@ -159,13 +159,13 @@ class Learner:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the run is finished and a checkpoint holds its end."""
+        """Whether the run is finished and its end is saved in a checkpoint."""
         saved = self._checkpoints.saved
         return saved is not None and saved.stage is Stage.FINISHED
 
     @property
     def checkpoint_number(self) -> int:
-        """Number of the newest checkpoint, 0 for none."""
+        """Number of the newest checkpoint; 0 if there is none."""
         return self._checkpoints.number
 
     def run(self, stop: threading.Event, before_step: Callable[[], None] = lambda: None) -> None:
@@ -173,25 +173,24 @@ class Learner:
 
         Args:
             stop: Ends the run early.
-            before_step: Called before each step: the play that the step would wait for, where
-                roles share this thread.
+            before_step: Called before each step. If all roles share this thread, it plays the steps
+                that the update needs.
 
         Raises:
-            ReplayLost: replay restarted with other tables, or lost data of the teacher on the way
-                here: another learner of this run resumes from the newest checkpoint
-                (`train_to_the_end` does that).
-            TablesUnusable: replay cannot load the tables of the checkpoint (`train_to_the_end`
-                tries an older one).
-            UserError: another learner works on this run; or replay belongs to another experiment;
-                or the teacher is no better than random play; or the last checkpoint cannot be
-                saved.
-            FloatingPointError: a loss or a weight is not finite; the last checkpoint is from
-                before.
+            ReplayLost: replay restarted with other tables, or data of the teacher was lost in
+                transit. `train_to_the_end` then makes another learner, which resumes from the
+                newest checkpoint.
+            TablesUnusable: replay cannot load the tables of the checkpoint; `train_to_the_end` then
+                tries an older one.
+            UserError: another learner works on this run; replay belongs to another experiment; the
+                teacher is no better than random play; or the last checkpoint cannot be saved.
+            FloatingPointError: a loss or a weight is not finite; the newest checkpoint is older
+                than that.
         """
         with (
             contextlib.closing(self),
             locked(self._config.run / LEARNER_LOCK, wait_seconds=_LOCK_WAIT_SECONDS),
-            # Before the lock is released: the next learner needs the port.
+            # Close before the lock is released: the next learner needs the port.
             contextlib.closing(self),
         ):
             self._checkpoints.check_is_newest()
@@ -212,7 +211,7 @@ class Learner:
         self._server.stop()
 
     def restore_replay(self, stop: threading.Event) -> bool:
-        """Have replay serve the tables of the newest checkpoint; False when stopped before.
+        """Have replay serve the tables of the newest checkpoint; False if `stop` was set first.
 
         Raises:
             TablesUnusable: a shard has no such tables, or cannot load them.
@@ -228,10 +227,10 @@ class Learner:
             self.step(stop)
 
     def save_end(self, stop: threading.Event) -> None:
-        """Save a checkpoint of the present progress; retries where the run is finished.
+        """Save a checkpoint of the present progress; for a finished run, retry until it is saved.
 
         Raises:
-            UserError: it was stopped before that succeeded.
+            UserError: the checkpoint could not be saved before `stop` was set.
         """
         while self.progress != self._checkpoints.saved:
             self.save_checkpoint()
@@ -241,12 +240,13 @@ class Learner:
                 raise UserError(self._checkpoints.loss_without(self.progress))
 
     def step(self, stop: threading.Event) -> None:
-        """One block of updates, or one check for work; saves a checkpoint when it is due.
+        """Make one block of updates, or one check for work; saves a checkpoint if one is due.
 
-        Waits for replay that is unreachable, until stopped.
+        If replay is unreachable, waits until it answers or `stop` is set.
 
         Raises:
-            ReplayLost: it restarted with other tables, or lost data of the teacher on the way here.
+            ReplayLost: replay restarted with other tables, or data of the teacher was lost in
+                transit.
         """
         try:
             self._step(stop)
@@ -269,7 +269,7 @@ class Learner:
         self.save_if_due()
 
     def save_if_due(self) -> None:
-        """Save a checkpoint where the last one was tried a period ago, or a stage has begun."""
+        """Save a checkpoint if the last attempt was a period ago, or a stage has just begun."""
         if time.monotonic() >= self._save_at:
             self.save_checkpoint()
 
@@ -284,16 +284,17 @@ class Learner:
             return
         if stage is Stage.ONLINE:
             self.training.prepare_online_stage()
-        # The work of a stage is worth a checkpoint at once.
+        # Save the work of the last stage at once.
         self._save_at = time.monotonic()
         self._publisher.publish()
         if stage in (Stage.ONLINE, Stage.FINAL_EVALUATION):
             self._publisher.request_evaluation()
 
     def _train(self, stop: threading.Event) -> None:
-        """One block of updates, if replay gives its batches soon enough."""
+        """Make one block of updates, if replay gives its batches in time."""
         if self._feed.lacks_teacher_data:
-            # Replay is empty of it afterwards: a learner that resumes from here can read it again.
+            # Reading removes the data from replay; a learner that resumes from this checkpoint can
+            # read it again.
             self.save_checkpoint()
             if self._checkpoints.failure:
                 stop.wait(_RETRY_SECONDS)
@@ -330,17 +331,17 @@ def train_to_the_end(
     stop: threading.Event,
     metrics: LearnerMetrics,
 ) -> None:
-    """Train until the run is finished or `stop` is set, through any losses of its replay.
+    """Train until the run is finished or `stop` is set; if replay loses its tables, resume.
 
     Args:
-        start: Makes a learner of the run that skips some checkpoints, and what has it train, as
-            `Learner.run`.
-        run: Run directory.
-        stop: Ends the run.
-        metrics: Where losses are counted.
+        start: Called with the numbers of checkpoints to skip; returns a learner of the run and a
+            function that has it train, as `Learner.run` does.
+        run: Folder of the run.
+        stop: Ends the run early.
+        metrics: Counts the losses of tables.
 
     Raises:
-        UserError: as `Learner.run`; or replay has the tables of none of the run's checkpoints.
+        UserError: as `Learner.run`; or replay has no tables for any of the run's checkpoints.
         FloatingPointError: as `Learner.run`.
     """
     log, unusable = logging.getLogger(__name__), set[int]()
@@ -350,7 +351,7 @@ def train_to_the_end(
             return train()
         except ReplayLost as error:
             if stop.is_set():
-                log.warning("%s; what came after the newest checkpoint is lost", error)
+                log.warning("%s; all work since the newest checkpoint is lost", error)
                 return
             log.warning("%s; going back to the newest checkpoint", error)
             metrics.replay_losses += 1

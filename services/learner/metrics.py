@@ -1,7 +1,7 @@
 """The learner's Prometheus metrics.
 
-Most are read from the run's progress at each scrape. Counters never fall, though the learner may be
-rebuilt in its process and its clocks go back to a checkpoint.
+Most are read from the run's progress at each scrape. Counters never decrease, even if the process
+rebuilds its learner and the clocks return to those of a checkpoint.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from services.shared.metrics import CumulativeIncrease, counter, counters, gauge
 _PREFIX = "rrl_learner_"
 _COUNTED = {
     "rrl_learner_sample_wait_seconds": "Seconds that updates waited for a batch.",
-    "rrl_learner_replay_losses": "Times that replay restarted with other tables, and the run went "
-    "back to a checkpoint.",
-    "rrl_learner_replay_outages": "Times that replay was unreachable, and the learner waited.",
+    "rrl_learner_replay_losses": "Returns to a checkpoint because replay restarted with other "
+    "tables.",
+    "rrl_learner_replay_outages": "Waits of the learner because replay was unreachable.",
 }
-"""Metrics that are attributes of `LearnerMetrics`, by their names behind the prefix."""
-_COMPILED = "Programs that XLA compiled in this process; after the first minute, none."
+"""Metrics that are attributes of `LearnerMetrics`, whose names lack the prefix."""
+_COMPILED = "Programs that XLA compiled in this process; should not grow after the first minute."
 
 _SHOWN = {
-    "rrl_learner_weights_version": "Newest published weights.",
-    "rrl_learner_weaning_weight": "Weight of the teacher's term, 0 to 1.",
+    "rrl_learner_weights_version": "Version of the newest published weights.",
+    "rrl_learner_weaning_weight": "Weight lambda of the teacher's loss, 0 to 1.",
     "rrl_learner_student_return": "Mean return of the student's newest evaluation.",
     "rrl_learner_teacher_return": "Mean return of the teacher.",
     "rrl_learner_random_return": "Mean return of random play.",
@@ -45,15 +45,15 @@ _SHOWN = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ShownRun:
-    """What a scrape reads of a learner.
+    """What a scrape reads from a learner.
 
     Attributes:
-        clock: Its progress, restored.
-        log: Its rates and losses.
+        clock: Progress of the run.
+        log: Rates and losses.
         targets: How far each stage goes.
-        actor_steps_target: Steps that the students are to play.
+        actor_steps_target: Steps that the students play in the whole run.
         frames_per_step: Emulator frames of one step.
-        awaits_evaluation: Whether it waits for an evaluation, with nothing else to do.
+        awaits_evaluation: Returns whether the run waits for an evaluation, with nothing else to do.
     """
 
     clock: RunClock
@@ -65,13 +65,14 @@ class ShownRun:
 
 
 class LearnerMetrics(Collector):
-    """The learner's part of a page; every method may be called from any thread.
+    """The learner's part of a metrics page; safe to use from any thread.
 
     Args:
-        registry: Holds no other learner's metrics.
+        registry: Registry to add the metrics to; must not have another learner's.
 
     Attributes:
-        sample_wait_seconds, replay_losses, replay_outages: As `_COUNTED`; the learner adds to them.
+        sample_wait_seconds, replay_losses, replay_outages: See `_COUNTED`; the learner adds to
+            them.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -85,11 +86,11 @@ class LearnerMetrics(Collector):
         self._checkpoint_number = 0
         self._checkpoint_seconds: float | None = None
         self._checkpoint_time: float | None = None
-        compilations()  # They are counted from here on.
+        compilations()  # The first call starts the count.
         registry.register(self)
 
     def attach(self, run: ShownRun) -> None:
-        """Report a learner from now on: the first of the process, or the next after a loss."""
+        """Report this learner from now on: the first of the process, or the next after a loss."""
         with self._lock:
             if self._run is not None:
                 self._see(self._run.clock.progress)
@@ -131,14 +132,20 @@ class LearnerMetrics(Collector):
         totals = {name: rises.total for name, rises in self._clocks.items()}
         yield counter("rrl_learner_updates", "Gradient steps.", totals["learner_updates"])
         steps = {"teacher": totals["teacher_steps"], "student": totals["actor_steps"]}
-        yield counters("rrl_learner_agent_steps", "Decisions put into replay.", "player", steps)
+        yield counters(
+            "rrl_learner_agent_steps", "Decisions inserted into replay.", "player", steps
+        )
         frames = {player: count * frames_per_step for player, count in steps.items()}
-        yield counters("rrl_learner_frames", "Emulator frames of these.", "player", frames)
+        yield counters("rrl_learner_frames", "Emulator frames of these steps.", "player", frames)
         for name, text in _COUNTED.items():
             yield counter(name, text, getattr(self, name.removeprefix(_PREFIX)))
         yield counter("rrl_learner_compilations", _COMPILED, compilations())
         yield counters("rrl_learner_checkpoints", "Checkpoints.", "result", self._checkpoints)
-        yield gauge("rrl_learner_checkpoint_number", "Newest checkpoint.", self._checkpoint_number)
+        yield gauge(
+            "rrl_learner_checkpoint_number",
+            "Number of the newest checkpoint.",
+            self._checkpoint_number,
+        )
         yield gauge(
             "rrl_learner_checkpoint_seconds",
             "Seconds that the newest checkpoint took.",
@@ -154,7 +161,7 @@ class LearnerMetrics(Collector):
 def _of_log(log: MetricsLog) -> Iterator[Metric]:
     yield gauge(
         "rrl_learner_updates_per_second",
-        "Gradient steps per second over the last stretch of them.",
+        "Gradient steps per second over the last stretch of updates.",
         log.updates_per_second,
     )
     yield gauges(
@@ -165,7 +172,7 @@ def _of_log(log: MetricsLog) -> Iterator[Metric]:
     )
     yield gauge(
         "rrl_learner_answered_share",
-        "Share of rows with an answer of the teacher over the last stretch of updates.",
+        "Share of rows that the teacher has labelled, over the last stretch of updates.",
         log.answered_share,
     )
 
@@ -179,13 +186,13 @@ def _of_progress(run: ShownRun, progress: Progress) -> Iterator[Metric]:
     )
     yield gauges(
         "rrl_learner_progress",
-        "Clocks of the run; they fall when it goes back to a checkpoint.",
+        "Clocks of the run; they decrease when it returns to a checkpoint.",
         "what",
         {name: getattr(progress, name) for name in CLOCKS},
     )
     yield gauges(
         "rrl_learner_targets",
-        "How far the run goes.",
+        "Targets of the run's clocks.",
         "what",
         {**dataclasses.asdict(run.targets), "actor_steps": run.actor_steps_target},
     )
@@ -198,6 +205,6 @@ def _of_progress(run: ShownRun, progress: Progress) -> Iterator[Metric]:
         yield gauge(name, text, getattr(progress, name.removeprefix(_PREFIX)))
     yield gauge(
         "rrl_learner_normalised_score",
-        "The student's return on a scale of 0, random play, to 1, the teacher.",
+        "The student's return on the scale where random play is 0 and the teacher 1.",
         score_if_known(progress.student_return, progress.random_return, progress.teacher_return),
     )

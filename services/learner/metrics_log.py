@@ -1,6 +1,6 @@
-"""Metrics of updates, averaged over a stretch of updates and sent to the run's trackers.
+"""Averages the metrics of updates over a stretch of updates, and sends them to the run's trackers.
 
-They are fetched from the device once per stretch, so that updates do not wait for it.
+Metrics are read from the device once per stretch, so that updates do not wait for the device.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ class MetricsLog:
     """Averages and sends metrics.
 
     Args:
-        tracking: Where they go; `close` closes it, too.
-        period_updates: Updates per stretch, at least: it ends with a block of updates.
+        tracking: The run's trackers; `close` closes them, too.
+        period_updates: Fewest updates of a stretch, which ends at the end of a block.
 
     Attributes:
-        losses: Mean of each term's unweighted loss over the last stretch.
+        losses: Term -> mean of its unweighted loss over the last stretch.
         updates_per_second: Rate over the last stretch.
-        answered_share: Share of the last stretch's rows with an answer of the teacher; None before
-            it.
+        answered_share: Share of the last stretch's rows that the teacher has labelled, in [0, 1];
+            None before the first stretch ends.
     """
 
     def __init__(self, tracking: RunTracking, *, period_updates: int) -> None:
@@ -50,13 +50,13 @@ class MetricsLog:
         answered: Sequence[float],
         learning_rate: float,
     ) -> None:
-        """Add a block of updates; sends when the stretch is full.
+        """Add a block of updates, and send the averages if the stretch is complete.
 
         Args:
             progress: Clocks after the updates.
-            metrics: Of the updates, with the leading axis K; as many count as shares are given.
-            answered: Shares of their rows with an answer of the teacher, each in [0, 1].
-            learning_rate: Of the next update.
+            metrics: Metrics with the leading axis K; only the first `len(answered)` count.
+            answered: Share of the rows that the teacher has labelled, in [0, 1], for each update.
+            learning_rate: Learning rate of the next update.
 
         Raises:
             FloatingPointError: a loss is not finite.
@@ -100,7 +100,7 @@ class MetricsLog:
         self._stretch, self._answered, self._began = [], [], now
 
     def close(self) -> None:
-        """Have the rest written."""
+        """Close the trackers, which write what they still hold."""
         self._tracking.close()
 
 
@@ -110,7 +110,7 @@ def _mean(of_blocks: Sequence[ArrayLike]) -> float:
 
 
 def _scores(progress: Progress) -> dict[str, float]:
-    """Returns that are known."""
+    """The returns that are known, by name of the metric."""
     known = {
         "score/student_return": progress.student_return,
         "score/teacher_return": progress.teacher_return,

@@ -4,9 +4,9 @@ The training loop requests an evaluation of a snapshot; the evaluator's reports 
 threads. Each report updates the progress, which weaning reads, and adds a line to the run's
 records.
 
-A run that resumes weans as one that was never interrupted. A checkpoint keeps the weights whose
-evaluation is pending (`state`), and only these are due again. A result that arrived after the
-checkpoint is read from the records; only weights without one are played again.
+A resumed run weans exactly as an uninterrupted one. A checkpoint keeps the weights whose evaluation
+is pending (`state`), and after a resume these are due again. If a result arrived after the
+checkpoint, it is read from the records; only weights without a result are played again.
 """
 
 from __future__ import annotations
@@ -31,26 +31,27 @@ from services.learner.published_weights import PublishedWeights, Snapshot
 from services.learner.run_clock import RunClock
 
 EVALUATIONS_FILE = "metrics/evaluations.jsonl"
-"""The records, under a run's folder."""
+"""Path of the records in a run's folder."""
 
 
 class UnknownWeights(Exception):
-    """An evaluation names weights that are not, or no longer, due."""
+    """A report is about weights that are not due for evaluation, or no longer."""
 
 
 class PendingEvaluations:
     """Publishes weights to evaluate and records their returns; safe to use from any thread.
 
     Args:
-        run: Run directory, for the records.
+        run: Folder of the run, for the records.
         clock: Progress of the run.
-        session: This learner's session.
+        session: Name of this learner's session.
 
     Attributes:
-        session: As given.
-        weights: What the evaluator fetches.
+        session: Name of this learner's session.
+        weights: The weights that the evaluator fetches.
         final_is_done: Whether the result of the final weights has been recorded.
-        newest_metrics: Name -> mean of the student's newest evaluation of this session.
+        newest_metrics: Name of a metric of the environment -> its mean in the student's newest
+            evaluation of this session.
     """
 
     def __init__(self, run: Path, clock: RunClock, session: str) -> None:
@@ -58,10 +59,10 @@ class PendingEvaluations:
         self._clock = clock
         self.session = session
         self._lock = threading.Lock()
-        # By version, in the order of the requests. At most two: an evaluator plays weights to their
-        # end, and then the newest published.
+        # By version, in the order of the requests. At most two: an evaluator finishes the weights
+        # that it is playing, then takes the newest published ones.
         self._due: dict[int, Snapshot] = {}
-        # Weights that the last session's evaluator was playing: they come before newer ones.
+        # Version that the last session's evaluator was playing; it comes before newer ones.
         self._played_before: int | None = None
         self.final_is_done = False
         self.newest_metrics: Mapping[str, float] = {}
@@ -75,20 +76,21 @@ class PendingEvaluations:
 
     @property
     def newest(self) -> Snapshot | None:
-        """The weights that were requested last and have no result yet."""
+        """The weights whose evaluation was requested last, if it has no result yet."""
         with self._lock:
             return next(reversed(self._due.values()), None)
 
     def resume(self, due: Sequence[Snapshot], lines: int) -> None:
         """Restore a checkpoint's state.
 
-        Results of these weights in the records count as in the last session. The remaining weights
-        are published: first those that the evaluator was playing, then those that came next. Final
-        weights supersede the others.
+        If the records have results of the due weights, these count as in the last session. The
+        remaining weights are published: first those that the evaluator was playing, then the next
+        ones. Final weights replace the others.
 
         Args:
-            due: As in the checkpoint.
-            lines: As in the checkpoint. Earlier lines are of other weights, whatever their version.
+            due: The checkpoint's due weights.
+            lines: `RunRecord.evaluation_lines` of the checkpoint; earlier lines are about other
+                weights, even if the version is the same.
 
         Raises:
             UserError: the records are damaged.
@@ -98,8 +100,8 @@ class PendingEvaluations:
             left = [self._of_this_session(one) for one in due if not self._recall(one, recorded)]
             if self._clock.progress.stage is Stage.FINAL_EVALUATION:
                 left = [one for one in left if one.final]
-                # Final weights are requested as the stage starts: where they are not due, their
-                # result is there.
+                # Final weights are requested when the stage starts: if they are not due, they have
+                # their result.
                 self.final_is_done = not left
             self._due = {one.version: one for one in left}
             if left:
@@ -107,7 +109,7 @@ class PendingEvaluations:
                 self.weights.publish(left[0])
 
     def request(self, snapshot: Snapshot) -> None:
-        """Request an evaluation; one of weights that are being played is still accepted."""
+        """Request an evaluation; results of the weights being played are still accepted."""
         with self._lock:
             playing = self._played_before or self.weights.last_sent
             self._due = {
@@ -120,10 +122,10 @@ class PendingEvaluations:
         """Record the evaluator's returns.
 
         Returns:
-            The progress after it.
+            The progress after the report.
 
         Raises:
-            UnknownWeights: they are of weights that are not due.
+            UnknownWeights: the weights are not due.
         """
         with self._lock:
             if report.weights_version == 0:
@@ -132,8 +134,8 @@ class PendingEvaluations:
                 return progress
             snapshot = self._due_for(report)
             progress = self._clock.take_return(report.mean_return, snapshot.progress)
-            # Where the disk is full, weaning has the result already, and the evaluator may report
-            # it once more.
+            # If the disk is full, this raises; weaning has the result already, and the evaluator
+            # may report it again.
             self._append(
                 report,
                 progress,
@@ -143,16 +145,16 @@ class PendingEvaluations:
             )
             self._remove(snapshot)
             self.newest_metrics = report.mean_metrics
-            # Set last: the run may finish as soon as it is.
+            # Set this last: the run may finish as soon as it is true.
             self.final_is_done |= snapshot.final
             return progress
 
     def state(self) -> tuple[RunRecord, tuple[Snapshot, ...]]:
-        """What a checkpoint of this moment keeps; no result arrives in between.
+        """The content of a checkpoint at this moment; no result arrives while it is read.
 
         Returns:
-            The record of a checkpoint, whose progress includes every result of weights that are not
-            due any more; and the weights without a result, in the order they were requested.
+            The record of a checkpoint, whose progress includes all results so far; and the weights
+            without a result, in the order they were requested.
         """
         with self._lock:
             due = tuple(self._due.values())
@@ -171,7 +173,7 @@ class PendingEvaluations:
                 f"weights {version} are not due for evaluation; fetch those that are"
             )
         snapshot = self._due[version]
-        # In a session before the checkpoint, the same version may name other weights.
+        # In a session whose work was lost, the same version may have been other weights.
         if report.session and report.session not in snapshot.sessions:
             raise UnknownWeights(
                 f"weights {version} of an earlier session are not due for evaluation; fetch those "
@@ -182,7 +184,7 @@ class PendingEvaluations:
     def _remove(self, snapshot: Snapshot) -> None:
         """Publish the weights that are due next, so that none are played twice.
 
-        An evaluator plays one after the other: results of earlier requests do not come any more.
+        An evaluator plays weights in order, so results of earlier requests will not arrive.
         """
         requested = list(self._due)
         later = requested[requested.index(snapshot.version) + 1 :]
@@ -193,7 +195,7 @@ class PendingEvaluations:
             self.weights.publish(newest)
 
     def _recall(self, snapshot: Snapshot, recorded: Sequence[EvaluationRecord]) -> bool:
-        """Take the result of weights from records after their checkpoint; whether there is one."""
+        """Take the result of weights from the records; returns whether there is one."""
         for record in recorded:
             if (
                 record.player == "student"
@@ -208,7 +210,7 @@ class PendingEvaluations:
         return dataclasses.replace(snapshot, sessions=(*snapshot.sessions, self.session))
 
     def _recall_teacher(self) -> None:
-        """Take the teacher's result from the records where it came after the newest checkpoint.
+        """Take the teacher's result from the records, if it arrived after the newest checkpoint.
 
         Raises:
             UserError: the records are damaged.
@@ -231,11 +233,11 @@ class PendingEvaluations:
         """Add a line to the records.
 
         Args:
-            report: Returns.
-            progress: After the report, for the weaning weight.
-            seconds: Wall-clock seconds of the run at the clocks `played`.
-            played: Clocks of the weights that played.
-            final: Whether these weights end the run.
+            report: Returns of the evaluation.
+            progress: Progress after the report, for the weaning weight.
+            seconds: Wall-clock seconds of the run at the clocks of `played`.
+            played: Clocks when the weights that played were published.
+            final: Whether the evaluation of these weights ends the run.
         """
         append_record(
             self._records,

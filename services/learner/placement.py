@@ -1,9 +1,9 @@
-"""Brings blocks of batches to where the learner computes.
+"""Moves blocks of batches to the devices that the learner computes on.
 
-A block lies there as frames lie in replay, oldest first before their pixels: [K, B, stack, H, W].
-The compiled update moves the axis to where networks have it (`stack_last`), as part of the
-conversion to floats that it begins with, so for nothing; NumPy or JAX on the host would need 0.6 ms
-of processor time for each batch of 32 Atari states.
+On a device, the axis of frames comes before the pixels, as in replay: [K, B, stack, H, W]. The
+compiled update moves that axis last, where networks expect it (`stack_last`). This costs nothing,
+as it is part of the conversion to floats at the start of the update; NumPy or JAX on the host would
+need 0.6 ms of CPU time for each batch of 32 Atari states.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from services.learner.config import LearnerConfig
 def place_block(
     batches: Batch, config: LearnerConfig, frames: NDArray[Any] | jax.Array | None = None
 ) -> Batch:
-    """Bring the batches of a block to the devices; returns at once.
+    """Move the batches of a block to the devices; returns at once.
 
     Args:
-        batches: NumPy arrays [n, B, ...] with n up to K, the updates of a whole block.
-        config: Of the learner.
-        frames: [F, *frame], on the host or from `place_frames`, where the observations in `batches`
-            are numbers of frames, int32 [n, B, stack]; None where they are the frames.
+        batches: NumPy arrays [n, B, ...], with n of at most K, the updates of a whole block.
+        config: Settings of the learner.
+        frames: Frames [F, *frame], on the host or from `place_frames`, if the observations in
+            `batches` are frame numbers, int32 [n, B, stack]; None if they are frames.
 
     Returns:
-        Arrays [K, B, ...], filled up with zeros, so that all blocks run the same programs.
+        Arrays [K, B, ...], padded with zeros, so that all blocks run the same compiled program.
 
     Raises:
-        ValueError: there are fewer devices than the learner is to compute on.
+        ValueError: there are fewer devices than configured.
     """
     devices = choose_devices(config.arithmetic.devices)
     batches = filled(batches, config.updates_per_block)
@@ -49,9 +49,9 @@ def place_block(
 
 
 def place_frames(frames: NDArray[Any], config: LearnerConfig) -> NDArray[Any] | jax.Array:
-    """Frames to draw from, [F, *frame]: in the memory of each device, or on the host for CPUs.
+    """Move frames [F, *frame] to the memory of each device; on a CPU, return them as they are.
 
-    NumPy takes frames out of an array in a third of the time that XLA for CPUs needs.
+    On a CPU, NumPy indexes frames in a third of the time that XLA needs.
     """
     if jax.default_backend() == "cpu":
         return frames
@@ -60,7 +60,7 @@ def place_frames(frames: NDArray[Any], config: LearnerConfig) -> NDArray[Any] | 
 
 
 def stack_last(batch: Batch, spec: EnvironmentSpec) -> Batch:
-    """One batch of a placed block, [B, stack, *frame], with the axes of the networks; traceable."""
+    """A batch [B, stack, *frame] of a placed block with its axes as networks expect; traceable."""
     return _moved(batch, 1, -1, spec)
 
 
@@ -75,7 +75,7 @@ def _moved(batch: Batch, source: int, destination: int, spec: EnvironmentSpec) -
 
 
 def _with_frames(batch: Batch, frames: Any) -> Batch:
-    """The frames in the place of their numbers."""
+    """Replace frame numbers by the frames."""
     return batch._replace(
         observation=frames[batch.observation], next_observation=frames[batch.next_observation]
     )

@@ -1,7 +1,7 @@
 """The weights that the learner publishes: the newest to act with, and those to evaluate.
 
-The training loop puts host copies in; server threads take bytes out. The bytes of a version are
-encoded at its first request, once, so publishing costs the loop one copy and no wait.
+The training loop puts host copies in; server threads take bytes out. A version is encoded once, at
+its first request, so that publishing costs the loop one copy and no wait.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ class Snapshot:
     """Weights at one moment of a run.
 
     Attributes:
-        version: At least 1; grows with the run's updates.
-        params: Host copy (numpy leaves).
+        version: Number of the version, at least 1; grows with the run's updates.
+        params: Host copy of the parameters (NumPy leaves).
         progress: Clocks at that moment.
         seconds: Wall-clock seconds of all sessions of the run at that moment.
-        sessions: Of the learners that have published these very weights, the present one last.
+        sessions: Sessions of the learners that have published exactly these weights, the present
+            one last.
         final: Whether their evaluation ends the run.
     """
 
@@ -45,7 +46,7 @@ class PublishedWeights:
     """The newest snapshot for one purpose; safe to use from any thread.
 
     Attributes:
-        last_sent: Version whose bytes were sent last, 0 before the first.
+        last_sent: Version that was sent last, 0 before the first.
     """
 
     def __init__(self) -> None:
@@ -56,26 +57,26 @@ class PublishedWeights:
 
     @property
     def version(self) -> int:
-        """Version published now, 0 for none."""
+        """Version published now; 0 if there is none."""
         with self._lock:
             return self._snapshot.version if self._snapshot is not None else 0
 
     @property
     def newest(self) -> Snapshot | None:
-        """What is published now; None for nothing."""
+        """The snapshot published now; None if there is none."""
         with self._lock:
             return self._snapshot
 
     def publish(self, snapshot: Snapshot | None) -> None:
-        """Replace what is published; None publishes nothing from now on."""
+        """Publish this snapshot instead of the last; None publishes nothing from now on."""
         with self._lock:
             self._snapshot, self._encoded = snapshot, b""
 
     def newer_than(self, known_version: int) -> tuple[Snapshot | None, bytes]:
-        """The snapshot and its bytes, which are empty where the caller has this very version.
+        """The snapshot and its bytes, which are empty if the caller has this version.
 
-        Versions of a learner that resumed may be lower than those before: any other counts as
-        newer.
+        Any other version counts as newer, since a resumed learner may publish lower versions than
+        before.
         """
         with self._lock:
             if self._snapshot is None or self._snapshot.version == known_version:

@@ -1,4 +1,4 @@
-"""Hands the training weights out: to actors, and to the evaluator."""
+"""Publishes the training weights to actors and to the evaluator."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class WeightPublisher:
 
     Args:
         clock: Progress of the run.
-        training: The weights.
-        feed: Replay, whose counts and priorities a snapshot carries.
-        evaluations: Where the evaluator's weights go.
+        training: Holds the weights.
+        feed: Replay, whose step counts and largest priority a snapshot carries.
+        evaluations: Receives the weights to evaluate.
 
     Attributes:
-        acting: What actors fetch.
+        acting: The weights that actors fetch.
     """
 
     def __init__(
@@ -48,16 +48,16 @@ class WeightPublisher:
         self._clock.change(weights_version=snapshot.version)
 
     def request_evaluation(self) -> None:
-        """Request an evaluation of the present weights, under the clocks of this very moment."""
+        """Request an evaluation of the present weights, with the clocks of this moment."""
         with contextlib.suppress(ReplayTimeout):
-            # The last count may be a second old. Where replay does not answer, it stays.
+            # The last count may be a second old. If replay does not answer, use that one.
             self._feed.count()
         self._evaluations.request(self._snapshot())
 
     def _snapshot(self) -> Snapshot:
         progress = self._clock.progress
         return Snapshot(
-            # Version 1 is that of the weights before the first update.
+            # The weights before the first update are version 1.
             version=progress.learner_updates + 1,
             params=self._training.params(),
             progress=progress,

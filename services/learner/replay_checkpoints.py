@@ -1,9 +1,9 @@
 """Keeps the learner and its replay shards on the same checkpoint.
 
-A learner that restarts finds tables that are ahead of it, and has them restored to its checkpoint.
-A shard that restarts has tables from its newest checkpoint: a learner that trained on from there is
-ahead of them, and must go back too. Tables that were only unreachable are unchanged, and training
-continues.
+If the learner restarts, the tables are ahead of it, and it has them restored to its checkpoint. If
+a shard restarts, it loads the tables of its newest checkpoint; the learner, which has continued to
+train, is ahead of them and must return to that checkpoint, too. If shards were only unreachable,
+their tables are unchanged, and training continues.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class ReplayCheckpoints:
     """The checkpoints of all shards of one learner's replay.
 
     Args:
-        controls: "host:port" of each shard's control.
-        security: What to trust and show there; None for plaintext without a token.
+        controls: "host:port" of each shard's control service.
+        security: TLS and credentials for them; None for plaintext without a token.
     """
 
     def __init__(self, controls: Sequence[str], security: ClientSecurity | None = None) -> None:
@@ -36,18 +36,18 @@ class ReplayCheckpoints:
         self._generations: list[str] = []
 
     def restore_all(self, checkpoint: int, stop: threading.Event) -> bool:
-        """Have all shards serve the tables of a checkpoint; waits for shards that are not up.
+        """Have all shards serve the tables of a checkpoint; waits for shards that are down.
 
         Args:
-            checkpoint: Its number, 0 for empty tables.
+            checkpoint: Number of the checkpoint; 0 for empty tables.
             stop: Ends the wait.
 
         Returns:
-            Whether they do; False when stopped before.
+            Whether all shards do; False if `stop` was set first.
 
         Raises:
             TablesUnusable: a shard has no tables of that checkpoint, or cannot load them.
-            UserError: a server there is no replay role.
+            UserError: one of the servers is not a replay role.
         """
         should_log = Occasionally(_LOG_PERIOD_SECONDS, at_once=False)
         found: list[str] = []
@@ -63,10 +63,10 @@ class ReplayCheckpoints:
         return True
 
     def check_unchanged(self) -> None:
-        """Check that the shards serve the restored tables still.
+        """Check that the shards still serve the restored tables.
 
         Raises:
-            ReplayLost: one serves others.
+            ReplayLost: a shard serves other tables.
             ReplayTimeout: a shard does not answer.
         """
         for control, generation in zip(self._controls, self._generations, strict=True):
@@ -77,13 +77,13 @@ class ReplayCheckpoints:
                 )
 
     def wait_until_reachable(self, stop: threading.Event) -> bool:
-        """Wait for shards that are unreachable, without a timeout.
+        """Wait without a timeout until all shards answer.
 
         Returns:
-            Whether all serve the restored tables still; False when stopped before.
+            Whether all still serve the restored tables; False if `stop` was set first.
 
         Raises:
-            ReplayLost: one serves others.
+            ReplayLost: a shard serves other tables.
         """
         should_log = Occasionally(_LOG_PERIOD_SECONDS)
         while not stop.is_set():
@@ -97,16 +97,16 @@ class ReplayCheckpoints:
         return False
 
     def save_all(self, checkpoint: int, keep: Sequence[int]) -> None:
-        """Have all shards save their tables as those of a checkpoint.
+        """Have all shards save their tables under the number of a checkpoint.
 
         Args:
-            checkpoint: Its number.
-            keep: Numbers of the checkpoints to keep beside it.
+            checkpoint: Number of the checkpoint.
+            keep: Numbers of the other checkpoints to keep.
 
         Raises:
             ReplayLost: a shard serves other tables now.
             ReplayTimeout: a shard does not answer.
-            SaveFailed: a shard has no space for it, or no permission.
+            SaveFailed: a shard has no space, or no permission.
         """
         for control, generation in zip(self._controls, self._generations, strict=True):
             if control.save(generation, checkpoint, keep) is None:

@@ -1,11 +1,12 @@
-"""All that the learner asks of its replay shards: batches, step counts, checkpoints.
+"""The learner's feed from replay shards over the network: batches, step counts, checkpoints.
 
 shards ── items ──▶ ShardedReader ── blocks of batches, on a thread ──┐
   │  ▲                                                                ▼
   │  └── save, restore ── ReplayCheckpoints ── ReplayFeed ──▶ Learner
   └── counts ───────────────────────────▲
 
-The thread samples, decodes and moves the next block to the device while the device computes.
+The thread samples and decodes the next block, and moves it to the device, while the device
+computes.
 """
 
 from __future__ import annotations
@@ -40,13 +41,13 @@ from services.replay.table_reader import TableReader
 from services.shared.errors import UserError, user_errors
 
 TEACHER_DATA_FILE = "teacher_data.npz"
-"""In the run's folder: the teacher's data, where the learner keeps it."""
+"""File in the run's folder with the teacher's data, if the learner keeps that data."""
 
 _SAMPLE_TIMEOUT_SECONDS = 1.0
 
 
 class _Request(NamedTuple):
-    """A block that is being fetched: for which updates, in which proportions."""
+    """A block that is being fetched, with its updates and its share of the teacher's rows."""
 
     updates: range
     teacher_share: float
@@ -54,17 +55,17 @@ class _Request(NamedTuple):
 
 
 class ReplayFeed:
-    """The replay of one learner.
+    """A `Feed` from replay shards.
 
     Args:
-        config: Where the shards are, and the shapes of their items.
+        config: Addresses of the shards, and the shapes of their items.
         recipe: The method.
-        clock: Progress of the run, restored; the feed keeps its data clocks.
-        metrics: Where waits and outages are counted.
+        clock: Progress of the run, restored; the feed updates its data clocks.
+        metrics: Counts waits and outages.
 
     Attributes:
-        reader: Where batches come from, and where their priorities go.
-        checkpoints: Those of all shards.
+        reader: Reads batches, and sends their priorities.
+        checkpoints: Checkpoints of all shards.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class ReplayFeed:
         self._recipe = recipe
         self._config = config
         self._shards = [shard.data for shard in config.replay]
-        # Recorded transitions at the start of the student's table: the teacher's steps.
+        # The student's table begins with recorded transitions, which count as the teacher's steps.
         self._reloaded_steps = config.targets.teacher_steps if recipe.warm_starts_replay else 0
         self.reader = ShardedReader([_reader(shard, config, recipe) for shard in config.replay])
         self.checkpoints = ReplayCheckpoints(
@@ -90,25 +91,25 @@ class ReplayFeed:
         self._keeps_teacher_data = config.keeps_teacher_data
         self._teacher_file = config.run / TEACHER_DATA_FILE
         if clock.progress.stage is Stage.COLLECT:
-            # The teacher's data is collected again from here on.
+            # The teacher's data will be collected again.
             self._teacher_file.unlink(missing_ok=True)
         self._teacher_table = TableReader(self._shards, TEACHER_TABLE, self._layout)
-        # The teacher's items without their frames, and the frames where they are drawn from.
+        # The teacher's items with frame numbers, and the frames, on the device if it is a GPU.
         self._numbered: KeptRows | None = None
         self._frames: NDArray[Any] | jax.Array | None = None
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "replay-blocks")
         self._ahead: _Request | None = None
 
     def restore(self, checkpoint: int, stop: threading.Event) -> bool:
-        """As `Feed`; waits for shards that are not up."""
+        """As `Feed`; waits for shards that are down."""
         return self.checkpoints.restore_all(checkpoint, stop)
 
     def save(self, checkpoint: int, keep: Sequence[int]) -> None:
-        """As `Feed`, of all shards."""
+        """As `Feed`, in all shards."""
         self.checkpoints.save_all(checkpoint, keep)
 
     def count(self) -> None:
-        """Read the data clocks from replay, whose tables count each item once.
+        """Read the data clocks from the shards' tables, which count each item once.
 
         Raises:
             ReplayTimeout: a shard does not answer.
@@ -116,7 +117,7 @@ class ReplayFeed:
         counts = [table_counts(address) for address in self._shards]
         teacher_steps = sum(of_shard[TEACHER_TABLE].inserted for of_shard in counts)
         if self._keeps_teacher_data and self._clock.progress.stage is not Stage.COLLECT:
-            # A table that is read empty takes a last step, which is not learned from.
+            # Once the learner has read the table, the table accepts one more step, which is unused.
             teacher_steps = self._clock.progress.teacher_steps
         actor_steps = sum(of_shard[STUDENT_TABLE].inserted for of_shard in counts)
         if self._reloaded_steps:
@@ -126,7 +127,10 @@ class ReplayFeed:
         self._counted_at = time.monotonic()
 
     def count_if_due(self, period_seconds: float) -> None:
-        """Check that the tables are unchanged and count, unless that was done a moment ago.
+        """Check that the tables are still the same, and read the clocks.
+
+        Args:
+            period_seconds: Does nothing if the last call was less than this long ago.
 
         Raises:
             ReplayLost: a shard restarted with other tables.
@@ -143,7 +147,7 @@ class ReplayFeed:
 
     @property
     def lacks_teacher_data(self) -> bool:
-        """Whether the teacher's data is to be drawn in this process now, and is not there yet."""
+        """Whether this process must draw from the teacher's data now, but has not read it yet."""
         return (
             self._keeps_teacher_data
             and self.reader.teacher_data is None
@@ -151,16 +155,16 @@ class ReplayFeed:
         )
 
     def read_teacher_data(self) -> None:
-        """Bring the teacher's data here: from the run's own file, else from replay into that file.
+        """Read the teacher's data from the run's own file, or from replay into that file.
 
-        Replay gives each item once: its tables of the teacher are empty afterwards. A checkpoint is
-        to have them before.
+        Replay gives each item once, so the teacher's tables are empty afterwards. A checkpoint must
+        have saved them before.
 
         Raises:
             ReplayUnreachable: a shard does not answer; nothing has been read.
-            ReplayLost: the connection broke while it was read.
-            UserError: the file is damaged, cannot be written, or is missing though replay has given
-                everything.
+            ReplayLost: the connection broke during the read.
+            UserError: the file is damaged or cannot be written; or it is missing, although the data
+                has been read from replay before.
         """
         if self._teacher_file.exists():
             with user_errors((ValueError, OSError)):
@@ -174,7 +178,9 @@ class ReplayFeed:
         self._frames = place_frames(kept.frames, self._config)
         self._clock.change(teacher_steps=kept.count)
         logging.getLogger(__name__).info(
-            "%d transitions of the teacher lie here, in %d frames", kept.count, len(kept.frames)
+            "the learner keeps %d transitions of the teacher, with %d frames, in memory",
+            kept.count,
+            len(kept.frames),
         )
 
     def _read_from_replay(self) -> KeptRows:
@@ -182,42 +188,42 @@ class ReplayFeed:
             is_empty = self._teacher_table.size == 0
         except ReplayTimeout as error:
             raise ReplayUnreachable(str(error)) from error
-        # The first update needs the data: after it, replay has at most what came too late for it.
+        # The first update needs the data: after it, replay holds at most steps that came too late.
         if is_empty or self._clock.progress.learner_updates > 0:
             raise UserError(
                 f"the teacher's data of this run was in {self._teacher_file}, which is missing, "
-                "and replay does not have it any more: restore the file, or start another run"
+                "and replay no longer has it: restore the file, or start another run"
             )
         try:
             return self._teacher_table.read()
         except (ReplayTimeout, SamplingFailed) as error:
-            # What was on its way is lost; the checkpoint has all of it.
-            raise ReplayLost(f"the teacher's data was not read to its end: {error}") from error
+            # Items in transit are lost, but the checkpoint has all of them.
+            raise ReplayLost(f"only part of the teacher's data was read: {error}") from error
 
     def fetch_ahead(self, updates: range) -> None:
-        """Begin to fetch the batches of some updates, in the proportions of the present progress.
+        """Start to fetch the batches of some updates; returns at once.
 
-        Returns at once.
+        The present progress determines the share of rows from each table.
         """
         teacher_share = self._recipe.teacher_share(self._clock.progress)
         if self._ahead is not None:
             if self._ahead[:2] == (updates, teacher_share):
                 return
-            # A stage has ended since: its rows are not those of the next one.
+            # A stage has ended, and this block was for the old stage: drop it.
             concurrent.futures.wait([self._ahead.block])
         self._release_unused(teacher_share)
         block = self._thread.submit(self._fetch, updates, teacher_share)
         self._ahead = _Request(updates, teacher_share, block)
 
     def _release_unused(self, teacher_share: float) -> None:
-        """Free the memory of what no later update draws from: stages do not come back."""
+        """Free data that no later update draws from: a run never returns to an earlier stage."""
         if teacher_share < 1.0:
             self._numbered = self._frames = None
         if teacher_share == 0.0:
             self.reader.teacher_data = None
 
     def take(self, updates: range) -> Block | None:
-        """The batches of some updates, as `fetch_ahead`; None where none come in time.
+        """The batches of some updates, as from `fetch_ahead`; None if they do not come in time.
 
         Raises:
             ReplayUnreachable: a shard does not answer.
@@ -248,7 +254,7 @@ class ReplayFeed:
         return Block(drawn._replace(sample=on_device), answered)
 
     def _draw(self, kept: KeptRows, updates: range) -> Sample:
-        """Batches of the teacher's rows alone, with the numbers of their frames."""
+        """Draw batches of the teacher's rows alone, with frame numbers in place of frames."""
         q_learning = self._recipe.q_learning
         return draw_numbered(
             kept,
@@ -260,24 +266,24 @@ class ReplayFeed:
         )
 
     def update_priorities(self, block: Block, priorities: Array) -> None:
-        """As `Feed`, in the shard that the block came from."""
+        """As `Feed`, sent to the shard that the block came from."""
         self.reader.update_priorities(block.drawn, priorities)
 
     @property
     def largest_priority(self) -> float:
-        """As `Feed`, of all shards."""
+        """As `Feed`, over all shards."""
         return self.reader.largest_priority
 
     def wait_until_reachable(self, error: ReplayUnreachable, stop: threading.Event) -> None:
-        """Wait for shards that do not answer, without a timeout.
+        """Wait without a timeout until all shards answer again.
 
         Raises:
-            ReplayLost: one restarted with other tables.
+            ReplayLost: a shard restarted with other tables.
         """
         log = logging.getLogger(__name__)
         log.warning("replay is unreachable: %s", error)
         self._metrics.replay_outages += 1
-        # Samples under way belong to connections that may be dead.
+        # Prefetched samples belong to connections that may be dead.
         self._disconnect()
         if self.checkpoints.wait_until_reachable(stop):
             log.info("replay is reachable again with the same tables: nothing is lost")
@@ -301,7 +307,7 @@ def _layout(config: LearnerConfig, recipe: Recipe) -> ItemLayout:
         stack_size=config.spec.stack_size,
         n_step=recipe.q_learning.n_step,
         num_actions=config.spec.num_actions,
-        # Writers clip; a reader takes rewards as they are.
+        # Writers clip rewards; readers take them as they are.
         clips_rewards=False,
         frame_dtype=config.spec.frame_dtype,
     )

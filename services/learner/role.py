@@ -1,4 +1,4 @@
-"""The learner as a process of its own, which trains from replay over the network."""
+"""The learner as a separate process, which trains from replay over the network."""
 
 from __future__ import annotations
 
@@ -14,17 +14,22 @@ from services.learner.replay_feed import ReplayFeed
 
 
 def build_learner(config: LearnerConfig) -> Learner:
-    """The learner of a run, restored from its newest checkpoint if there is one."""
+    """Make the learner of a run, restored from the newest checkpoint if there is one."""
     return Learner(config, ReplayFeed)
 
 
 def run_learner(
     config: LearnerConfig, stop: threading.Event, metrics: LearnerMetrics | None = None
 ) -> None:
-    """Train a run until it is finished or `stop` is set, through any losses of its replay.
+    """Train a run until it is finished or `stop` is set; if replay loses its tables, resume.
+
+    Args:
+        config: Settings of the learner.
+        stop: Ends the run early.
+        metrics: The process's metrics; None if they are not served.
 
     Raises:
-        UserError: as `Learner.run`; or replay has the tables of none of the run's checkpoints.
+        UserError: as `Learner.run`; or replay has no tables for any of the run's checkpoints.
         FloatingPointError: as `Learner.run`.
     """
     metrics = metrics or LearnerMetrics(CollectorRegistry())

@@ -1,4 +1,4 @@
-"""The checkpoints of one run, as its learner saves and restores them."""
+"""Saves and restores the checkpoints of one run, for its learner."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from services.shared.errors import UserError
 
 
 class RunCheckpoints:
-    """Saves a run, and remembers what is saved.
+    """Saves checkpoints of a run, and knows the newest.
 
     Args:
-        run: Run directory.
-        unusable: Numbers to skip, since replay cannot load their tables.
-        metrics: Where checkpoints are counted.
+        run: Folder of the run.
+        unusable: Numbers of checkpoints to skip, because replay cannot load their tables.
+        metrics: Counts the checkpoints.
 
     Attributes:
         restored: The checkpoint to resume from; None for a run that starts from scratch.
-        number: Of the newest checkpoint, 0 for none.
-        saved: Progress of the newest checkpoint; None without one.
-        failure: Why the last attempt to save failed; empty where it did not.
+        number: Number of the newest checkpoint; 0 if there is none.
+        saved: Progress of the newest checkpoint; None if there is none.
+        failure: Why the last attempt to save failed; empty if it succeeded.
 
     Raises:
-        UserError: there are checkpoints, and none is usable.
+        UserError: there are checkpoints, but none is usable.
     """
 
     def __init__(self, run: Path, unusable: Collection[int], metrics: LearnerMetrics) -> None:
@@ -55,32 +55,32 @@ class RunCheckpoints:
             metrics.restored(self.restored.number, self.restored.written_at)
 
     def check_is_newest(self) -> None:
-        """Refuse to resume from another checkpoint than the run's newest.
+        """Check that the restored checkpoint is still the run's newest.
 
         Raises:
-            UserError: another learner saved one between our reading the run and having its lock.
+            UserError: another learner saved a checkpoint before this one had the run's lock.
         """
         if _number(newest_checkpoint(self._run, self._unusable)) != self.number:
             raise UserError(
-                f"another learner has worked on {self._run} since this one started: start again "
-                "to resume from where it stopped"
+                f"another learner has trained {self._run} since this one started: start again to "
+                "resume from the checkpoint that it saved"
             )
 
     def save(self, training: Training, evaluations: PendingEvaluations, feed: Feed) -> None:
         """Save weights, optimiser, clocks and replay as one checkpoint.
 
-        A failure is logged; the checkpoint before stays.
+        A failure is logged; the previous checkpoint stays.
 
         Raises:
-            FloatingPointError: the weights are not finite; the checkpoint before stays, too.
-            ReplayLost: replay serves other tables than those that were learned from.
+            FloatingPointError: the weights are not finite; the previous checkpoint stays.
+            ReplayLost: replay serves other tables than those that the learner trained on.
         """
         started = time.monotonic()
-        # Losses are checked once in many updates; a checkpoint may come before that.
+        # Losses are checked only once per stretch of updates, and may not be finite by now.
         training.check_finite()
         try:
-            # Actors write on: the clocks of a checkpoint are those of its replay save for what
-            # arrives between these two lines.
+            # Actors continue to write: the checkpoint's clocks miss only the steps that arrive
+            # between these two lines.
             feed.count()
             written = self._write(training, evaluations, feed)
         except (OSError, SaveFailed, ReplayTimeout) as error:
@@ -97,7 +97,8 @@ class RunCheckpoints:
         self, training: Training, evaluations: PendingEvaluations, feed: Feed
     ) -> RunCheckpoint:
         number = next_number(self._run, after=self.number)
-        # Replay saves first: until this checkpoint is whole, any that is there may be restored.
+        # Replay saves first, and keeps all others: until this checkpoint is complete, any of them
+        # may be restored.
         feed.save(number, keep=sorted({*checkpoints_of(self._run).numbers(), self.number}))
         record, due = evaluations.state()
         return write_checkpoint(
@@ -110,11 +111,11 @@ class RunCheckpoints:
         )
 
     def loss_without(self, progress: Progress) -> str:
-        """What is lost if no checkpoint holds this progress, in words."""
+        """A message about the updates that are lost if no checkpoint saves this progress."""
         kept = 0 if self.saved is None else self.saved.learner_updates
         return (
             f"updates {kept + 1} to {progress.learner_updates} are lost, since no checkpoint can "
-            f"be written: {self.failure}; the newest checkpoint has {kept} updates"
+            f"be written: {self.failure}; the newest checkpoint is from update {kept}"
         )
 
 

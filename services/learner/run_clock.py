@@ -1,4 +1,4 @@
-"""The progress of a run, changed here alone; safe to use from any thread."""
+"""The progress of a run; only this module changes it. Safe to use from any thread."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from rrl_agents.types import Progress
 
 
 class RunClock:
-    """Keeps the progress of a run, and its weaning weight up to date with it.
+    """Keeps the progress of a run, including its weaning weight lambda.
 
     Args:
-        progress: At the start of the run.
-        weaning_weight: Lambda as a function of the progress; evaluated at every change that it may
-            read.
+        progress: Progress at the start of the run.
+        weaning_weight: Lambda as a function of the progress; evaluated at every change that may
+            affect it.
     """
 
     def __init__(self, progress: Progress, weaning_weight: Callable[[Progress], float]) -> None:
@@ -43,7 +43,7 @@ class RunClock:
             self._earlier_seconds = seconds
 
     def count_updates(self, count: int = 1) -> Progress:
-        """Count updates in the present stage; gives the progress after them."""
+        """Count updates in the present stage; returns the progress after them."""
         with self._lock:
             self._progress = self._progress.after_updates(count)
             return self._progress
@@ -52,12 +52,12 @@ class RunClock:
         """Take the result of an evaluation of the student.
 
         Args:
-            mean_return: Over its episodes.
-            played: Clocks of the weights that played. Weaning reads the return of weights that had
-                learned online.
+            mean_return: Mean return of its episodes.
+            played: Clocks when the weights that played were published. Weaning uses the return only
+                if these weights had online updates.
 
         Returns:
-            The progress after it.
+            The progress after the evaluation.
         """
         with self._lock:
             self._progress = self._weaned(
@@ -74,7 +74,7 @@ class RunClock:
             return self._progress
 
     def change(self, **changes: object) -> Progress:
-        """Set fields of the progress; gives the progress after it."""
+        """Set fields of the progress; returns the changed progress."""
         with self._lock:
             self._progress = self._weaned(dataclasses.replace(self._progress, **changes))  # type: ignore[arg-type]
             return self._progress

@@ -1,4 +1,4 @@
-"""Takes a run through its stages, and says when its student is evaluated."""
+"""Moves a run through its stages, and decides when its student is evaluated."""
 
 from __future__ import annotations
 
@@ -25,16 +25,17 @@ class RunStages:
         self._clock = clock
 
     def advance(self, *, last_evaluation_done: bool) -> Stage | None:
-        """Enter the stage that the clocks call for.
+        """Enter the stage that the clocks require.
 
         Args:
-            last_evaluation_done: Whether the final weights' result is there.
+            last_evaluation_done: Whether the evaluation of the final weights has a result.
 
         Returns:
-            The stage that the run has just entered; None where it stays in the present one.
+            The stage that the run has just entered; None if it stays in the present one.
 
         Raises:
-            UserError: a measured teacher is no better than random play: scores would mean nothing.
+            UserError: the teacher, once measured, is no better than random play, so that scores
+                have no scale.
         """
         progress, targets = self._clock.progress, self._config.targets
         stage = next_stage(progress, targets, last_evaluation_done=last_evaluation_done)
@@ -45,22 +46,24 @@ class RunStages:
                 check_scale(progress.random_return, progress.teacher_return)
             except ValueError as error:
                 raise UserError(f"{error}, in another run") from error
-        logging.getLogger(__name__).info("%s is over: %s", progress.stage.name, stage.name)
+        logging.getLogger(__name__).info("%s has ended; now %s", progress.stage.name, stage.name)
         self._clock.change(stage=stage)
         return stage
 
     def evaluation_is_due(self, progress: Progress) -> bool:
-        """Whether an update completes a period; a stage's end counts as the next one's start."""
+        """Whether the last update completes an evaluation period.
+
+        False at the end of a stage, as the next stage starts with an evaluation.
+        """
         done, target, period = self._updates(progress)
         return done % period == 0 and done < target
 
     def next_block(self, progress: Progress) -> range:
-        """Updates to make at once: a whole block, or fewer where the stage or a period ends within.
-
-        Empty at the end of the stage.
+        """The updates of the next block, which ends early at an evaluation or the stage's end.
 
         Returns:
-            The numbers of the updates, counted over all stages from 0.
+            The numbers of the updates, counted over all stages from 0; empty at the end of the
+            stage.
         """
         done, target, period = self._updates(progress)
         left = min(target - done, period - done % period)
@@ -68,7 +71,7 @@ class RunStages:
         return range(first, first + min(left, self._config.updates_per_block))
 
     def _updates(self, progress: Progress) -> tuple[int, int, int]:
-        """Updates of the stage, those that it is to have, and those between evaluations."""
+        """Updates of the present stage so far, their target, and the evaluation period."""
         config, targets = self._config, self._config.targets
         if progress.stage is Stage.OFFLINE:
             return (

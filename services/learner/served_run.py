@@ -1,4 +1,4 @@
-"""What the gRPC server shows of a run; its threads touch nothing else of the learner."""
+"""The part of a run that the gRPC server's threads may use."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class ServedRun:
         checkpoints: The run's checkpoints.
         curves: Rates and losses.
         pauses: Whether updates wait for each evaluation that is due.
-        episode_steps: As `LearnerConfig`.
+        episode_steps: As in `LearnerConfig`.
 
     Attributes:
-        session: Changes whenever a learner resumes the run.
+        session: Name of the session, which changes whenever a learner resumes the run.
         acting: Weights for actors.
         evaluation: Weights for the evaluator.
         actor_steps_target: Steps that the students play in the whole run.
@@ -96,6 +96,6 @@ class ServedRun:
         """Record returns: progress, weaning, and a line in the run's records.
 
         Raises:
-            UnknownWeights: they are of weights that were not due in this session.
+            UnknownWeights: the weights are not due in this session.
         """
         return self._evaluations.record(report)

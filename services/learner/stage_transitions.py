@@ -1,4 +1,4 @@
-"""When a run moves from one stage to the next: decided by its clocks alone, and never back."""
+"""Decides from a run's clocks when it enters its next stage; it never returns to an earlier one."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from rrl_agents.types import Progress, Stage
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StageTargets:
-    """How far each stage goes.
+    """The target of each stage.
 
     Attributes:
         teacher_steps: Decisions in the teacher's table, played or recorded; 0 skips the stage.
         offline_updates: Gradient steps on the teacher's table; 0 skips the stage.
-        online_updates: Gradient steps on the student's own table. The replay ratio ties them to
-            the students' decisions: updates x period + minimum replay size.
+        online_updates: Gradient steps of the online stage. The students' decisions follow from
+            them: online_updates * update_period + min_replay_size.
     """
 
     teacher_steps: int
@@ -28,18 +28,18 @@ class StageTargets:
         check_ranges(self, "teacher_steps", "offline_updates", "online_updates", least=0)
         if self.offline_updates > 0 and self.teacher_steps == 0:
             raise ValueError(
-                "offline updates need data of the teacher: set teacher_steps above 0 or "
+                "offline updates need data of the teacher: set teacher_steps above 0, or "
                 "offline_updates to 0"
             )
 
 
 def next_stage(progress: Progress, targets: StageTargets, *, last_evaluation_done: bool) -> Stage:
-    """The stage a run should be in.
+    """The stage that a run should be in.
 
     Args:
         progress: Clocks and returns of the run.
-        targets: How far each stage goes.
-        last_evaluation_done: Whether the result of the final weights is there.
+        targets: The target of each stage.
+        last_evaluation_done: Whether the evaluation of the final weights has a result.
 
     Returns:
         The present stage or a later one. The teacher's return must be known before any update:

@@ -35,10 +35,10 @@ class Training:
         recipe: The method.
 
     Raises:
-        UserError: there are fewer devices than it is to compute on.
+        UserError: there are fewer devices than configured.
 
     Attributes:
-        state: Parameters, target parameters and optimiser. Each update reuses its memory.
+        state: Parameters, target parameters and optimiser. Each update overwrites its memory.
     """
 
     def __init__(self, config: LearnerConfig, recipe: Recipe) -> None:
@@ -57,8 +57,8 @@ class Training:
             may_end_early=_blocks_end_early(config),
             prepare=functools.partial(stack_last, spec=config.spec),
         )
-        # One key draws the parameters; the updates draw noise, shifts and quantile levels from the
-        # other.
+        # The first key is for the initial parameters; the second is for the updates, which draw
+        # noise, shifts and quantile levels.
         params_key, self._update_key = jax.random.split(jax.random.key(config.seed))
         params = initial_params(network, params_key, config.spec.observation_shape)
         self.state: TrainState = self._fresh(params)
@@ -68,15 +68,15 @@ class Training:
         """Load a checkpoint's state.
 
         Raises:
-            UserError: it cannot be read, or belongs to another architecture.
+            UserError: the state cannot be read, or belongs to another architecture.
         """
         self.state = restore_state(checkpoint, self.state)
 
     def load_initial_agent(self) -> None:
-        """Take the parameters of the agent that the method starts from, if any.
+        """Load the teacher's parameters, if the method starts from them.
 
         Raises:
-            UserError: they cannot be read, or belong to another architecture.
+            UserError: the parameters cannot be read, or belong to another architecture.
         """
         if (teacher := self._config.initial_teacher) is None:
             return
@@ -84,21 +84,22 @@ class Training:
             params = load_teacher_directory(teacher).params
         if jax.tree.map(np.shape, params) != jax.tree.map(np.shape, self.state.params):
             raise UserError(
-                f"the parameters in {teacher} are not of the student's architecture: give the "
-                "student that teacher's network"
+                f"the parameters in {teacher} do not fit the student's architecture: give the "
+                "student the network of that teacher"
             )
         self.state = self._fresh(params)
 
     def update(self, batches: Batch, progress: Progress, updates: int) -> UpdateMetrics:
-        """A block of gradient steps; returns while the device computes, at most one block behind.
+        """Make a block of updates; returns while the device computes, at most one block behind.
 
         Args:
-            batches: From `place_block`, with the leading axes [K, B].
-            progress: Before the first update; it decides the weights and rates of all.
+            batches: Batches from `place_block`, with the leading axes [K, B].
+            progress: Progress before the first update, from which the terms' weights and the
+                learning rates of all updates follow.
             updates: Number of updates n, 1 to K.
 
         Returns:
-            Metrics with the leading axis K, of which the first n are those of the updates.
+            Metrics with the leading axis K, of which the first n belong to the updates.
         """
         self.state, metrics = self._update(
             self.state,
@@ -109,7 +110,7 @@ class Training:
             self._update_key,
         )
         if self._computing is not None:
-            # Blocks that wait for the device would fill its memory.
+            # More than one block in the device's queue would fill its memory.
             self._computing.loss.block_until_ready()
         self._computing = metrics
         return metrics
@@ -120,7 +121,7 @@ class Training:
         return placed
 
     def _schedule(self, progress: Progress, updates: int, rows: int) -> BlockSchedule:
-        """The schedule of some updates; rows behind them repeat the last."""
+        """Term weights and learning rates of some updates; rows beyond them repeat the last."""
         config, recipe = self._config, self._recipe
         moments = [progress.after_updates(min(row, updates - 1)) for row in range(rows)]
         weights = [recipe.term_weights(now, config.network, config.student) for now in moments]
@@ -133,22 +134,22 @@ class Training:
         )
 
     def prepare_online_stage(self) -> None:
-        """Sync the target network, and reset the optimiser where the recipe asks for it."""
+        """Sync the target network, and reset the optimiser if the recipe requires it."""
         self.state = sync_target(self.state)
         if self._recipe.fresh_optimiser_online:
             fresh = fresh_optimiser(self.state, self._recipe.q_learning.optimiser)
             self.state = self._devices.place_state(fresh)
 
     def params(self) -> Params:
-        """A host copy of the parameters, which later updates leave alone."""
+        """A copy of the parameters on the host, which later updates do not change."""
         params: Params = jax.device_get(self.state.params)
         return params
 
     def check_finite(self) -> None:
-        """Check the parameters.
+        """Check that all parameters are finite.
 
         Raises:
-            FloatingPointError: one is not finite.
+            FloatingPointError: one is not.
         """
         if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(self.params())):
             raise FloatingPointError(
@@ -158,7 +159,7 @@ class Training:
 
 
 def _blocks_end_early(config: LearnerConfig) -> bool:
-    """Whether a clock of the run asks for something within a block."""
+    """Whether any block ends early, at an evaluation or the end of a stage."""
     targets = config.targets
     clocks = (
         (targets.offline_updates, config.offline_evaluation_period),

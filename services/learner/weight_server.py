@@ -1,12 +1,12 @@
-"""The learner's gRPC service: weights and progress out, evaluations in.
+"""The learner's gRPC service: sends weights and progress, receives evaluations.
 
     actor, evaluator ─ GetWeights ───▶ PublishedWeights            INVALID_ARGUMENT
     launcher ───────── GetProgress ──▶ Learner.report_progress
     evaluator ── ReportEvaluation ───▶ Learner.take_evaluation
                                        INVALID_ARGUMENT, FAILED_PRECONDITION
 
-The handlers never touch the training state. A thousand actors that fetch weights at once would need
-a copy each: beyond a bound they get progress alone, and the weights when they retry.
+The handlers never use the training state. If a thousand actors fetch weights at once, each answer
+is a copy in memory; beyond a limit, actors get only the progress, and the weights when they retry.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from services.shared.security.server import SecurityConfig
 SERVICE_NAME = learner_pb2.DESCRIPTOR.services_by_name["Learner"].full_name
 
 _LIMITS = ServerLimits(
-    # A thousand actors may call at once; all but a few wait in the queue, a small request each.
+    # A thousand actors may call at once; most of their requests, which are small, wait in a queue.
     calls=2048,
     calls_per_connection=64,
-    # The largest request, an evaluation of `codec.MAX_EPISODES` episodes, has 1.3 MB.
+    # The largest request, an evaluation of `codec.MAX_EPISODES` episodes, takes 1.3 MB.
     max_request_bytes=4 * 2**20,
     max_response_bytes=MAX_MESSAGE_BYTES,
 )
@@ -46,13 +46,13 @@ _Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
 class BytesUnderWay:
-    """Bounds the memory of answers that are being sent; belongs to one event loop.
+    """Limits the memory of answers that are being sent; use it in one event loop only.
 
-    gRPC holds an answer until its receiver has read it, however slow that is, and has no limit for
-    these.
+    gRPC keeps an answer in memory until a receiver, however slow, has read it, and has no limit for
+    the sum of all answers.
 
     Args:
-        max_bytes: Bound on all of them together; one alone may be larger.
+        max_bytes: Limit of the sum of all answers; a single answer may exceed it.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -60,7 +60,7 @@ class BytesUnderWay:
         self._bytes = 0
 
     def begin(self, size: int, call: _Context) -> bool:
-        """Whether a call may send that many bytes now; they count until it is over."""
+        """Whether a call may send this many bytes now; if so, they count until the call ends."""
         if self._bytes and self._bytes + size > self._max_bytes:
             return False
         self._bytes += size
@@ -84,7 +84,7 @@ class _Servicer(learner_pb2_grpc.LearnerServicer):
         offer = self._run.evaluation if evaluate else self._run.acting
         left = context.time_remaining()
         if left is None or left > _LONGEST_CALL_SECONDS:
-            # A caller that never reads its answer would block its share of the memory for ever.
+            # A caller that never reads its answer would occupy that memory forever.
             await context.abort(
                 grpc.StatusCode.INVALID_ARGUMENT,
                 f"give the call a deadline of at most {_LONGEST_CALL_SECONDS} s",
@@ -128,15 +128,15 @@ def weight_server(
     security: SecurityConfig = SecurityConfig(),  # noqa: B008 - frozen
     max_bytes_under_way: int = 256 * 2**20,
 ) -> GrpcServer:
-    """Serves one run on one port; starts with `start`.
+    """The gRPC server of one run; `start` starts it.
 
     Args:
-        run: To serve.
-        host: Interface to listen on.
-        port: 0 picks a free one.
-        security: Encryption and tokens.
-        max_bytes_under_way: Bound on weights that are being sent, over all calls; 256 MiB are 39
-            copies of the Nature network's.
+        run: The run to serve.
+        host: Address to listen on.
+        port: TCP port; 0 picks a free one.
+        security: TLS and tokens.
+        max_bytes_under_way: Limit of the weights that are being sent, over all calls, in bytes; 256
+            MiB are 39 copies of the Nature network's weights.
 
     Raises:
         UserError: tokens would travel unencrypted over a network, or a credential is unusable.

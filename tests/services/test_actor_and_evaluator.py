@@ -586,7 +586,7 @@ def test_an_actor_without_the_address_of_the_teacher_it_is_to_ask_says_so(
         stop = threading.Event()
         in_vain = threading.Timer(PATIENCE_SECONDS, stop.set)
         in_vain.start()
-        with pytest.raises(UserError, match="asks its teacher .*: give --teacher-address"):
+        with pytest.raises(UserError, match="queries its teacher .*: give --teacher-address"):
             build_actor(config).run(stop)
         in_vain.cancel()
         # Weaned, and with the guide's time over, it needs none.

@@ -79,7 +79,7 @@ def test_fine_tuning_begins_with_the_teachers_parameters(
     with another_learner(workplace, network=teacher.card.network, **changes) as learner:
         assert_equal_trees(state_of(learner).params, teacher.params)
         assert_equal_trees(state_of(learner).target_params, teacher.params)
-    with pytest.raises(UserError, match="not of the student's architecture"):
+    with pytest.raises(UserError, match="do not fit the student's architecture"):
         build_learner(dataclasses.replace(workplace.config, **changes))
 
 

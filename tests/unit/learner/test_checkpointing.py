@@ -121,7 +121,7 @@ class Elsewhere(ocp.StandardCheckpointer):
     ("module", "name", "fault", "message"),
     [
         (os, "fsync", disk_full, "No space left"),
-        (ocp, "StandardCheckpointer", Elsewhere, "reads back otherwise"),
+        (ocp, "StandardCheckpointer", Elsewhere, "differs from what was written"),
     ],
 )
 def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(
