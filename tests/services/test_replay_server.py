@@ -249,7 +249,7 @@ def test_a_missing_checkpoint_is_refused_and_nothing_is_removed(tmp_path: Path) 
         ({"min_teacher_size": 2}, "min_size 1 in table 'teacher', but now it is 2"),
         (
             {"layout": dataclasses.replace(LAYOUT, n_step=1)},
-            "n-step 3.*wants.*n-step 1",
+            "n-step 3.*has.*n-step 1",
         ),
         (
             # As many rows and bytes, but other items.

@@ -158,7 +158,7 @@ def test_an_unanswered_row_is_marked_and_holds_zeros() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"frame": np.zeros((3, 2), np.uint8)}, "layout uint8"),
+        ({"frame": np.zeros((3, 2), np.uint8)}, "layout has uint8"),
         ({"frame": np.zeros((2, 3), np.float32)}, "float32"),
         ({"action": 2}, r"action 2 is not in \[0, 2\)"),
         ({"teacher_outputs": np.zeros(3, np.float32)}, "teacher_outputs"),
