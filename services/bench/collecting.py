@@ -85,11 +85,11 @@ def reference_row(
 ) -> ReferenceRow | None:
     """The references of one game.
 
-    The teacher's score is the suite's, or else that of the teacher's card, or else of its play
-    beside the students.
+    The teacher's score is the one in the suite's settings, else the one in the teacher's card, else
+    that of the evaluations in the students' runs.
 
     Args:
-        game: Its name in the suite.
+        game: The game's name in the suite.
         experiment: The experiment of any of the game's runs.
         played: Evaluations of the teacher in these runs, for a teacher whose card has no score.
 
@@ -138,7 +138,7 @@ def reference_row(
 
 
 def _sessions(runs: Iterable[PlannedRun]) -> tuple[SessionRow, ...]:
-    """What runs were made with, in the order of the suite."""
+    """Commands, code versions and hardware of the runs, in the order of the suite."""
     counts: collections.Counter[tuple[str, str, str]] = collections.Counter()
     for run in runs:
         found = read_provenance(run.folder)

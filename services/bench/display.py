@@ -21,8 +21,8 @@ class BenchDisplay:
 
     Args:
         runs: Runs of this session.
-        finished: Runs that had finished before.
-        console: Where to draw; None for stdout.
+        finished: Number of runs that had finished before.
+        console: Console to draw on; None for stdout.
         line_seconds: Time between log lines about one run.
     """
 
@@ -49,15 +49,15 @@ class BenchDisplay:
         self._shown: dict[str, Callable[[int], None]] = {}
 
     def started(self, run: PlannedRun) -> None:
-        """Say that a worker has started a run."""
+        """Print that a worker has started a run."""
         self._say(f"starts    {run.name}")
 
     def ended(self, run: PlannedRun, how: str, why: str = "") -> None:
-        """Say how a run ended: "finished", "stopped", "failed", or "resumes" for one to resume."""
+        """Print how a run ended: "finished", "stopped", "failed", or "resumes" if it will."""
         self._finished += how == "finished"
         self._failed += how == "failed"
         if how in ("finished", "failed"):
-            # Nothing of it is left to do.
+            # The run has no work left.
             self._skip({run.name: run.updates})
         failed = f", {self._failed} failed" if self._failed else ""
         counts = f"{self._finished} of {self._total} runs finished{failed}"

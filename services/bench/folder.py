@@ -1,4 +1,4 @@
-"""A suite's folder, and its owner.
+"""A suite's folder.
 
     OUT/suite.toml              the suite's file
     OUT/runs/ENTRY/GAME/seedK/  the students' runs
@@ -24,21 +24,21 @@ LOCK = ".bench.lock"
 """Held by the process that executes the suite's runs."""
 
 REPLAY = "replay"
-"""The folder that a finished run does not need: its student can be exported without it."""
+"""Folder in a run's folder that a finished run does not need: exports work without it."""
 
 
 class BenchFolder:
-    """Places in a suite's folder.
+    """Paths in a suite's folder.
 
     Attributes:
         path: The folder; absolute.
-        suite: The suite's text.
+        suite: The suite's file.
         runs: The students' runs.
         teacher_runs: The runs of teachers that the suite trains.
         teachers: These teachers, exported.
         results: Raw scores.
         report: Figures and page.
-        logs: What the workers printed.
+        logs: Output of the workers.
     """
 
     def __init__(self, path: Path) -> None:
@@ -57,10 +57,10 @@ class BenchFolder:
 
 
 def make_folder(folder: BenchFolder) -> None:
-    """Create a suite's folder if there is none.
+    """Create a suite's folder if it does not exist.
 
     Raises:
-        UserError: something else is there, or it cannot be written.
+        UserError: the folder has other content, or cannot be written.
     """
     path = folder.path
     with user_errors((OSError,), prefix=f"{path} cannot be used; choose another --out: "):

@@ -177,7 +177,7 @@ def _teacher(suite: Suite, game: str, folder: BenchFolder) -> PlannedRun:
     }
     with user_errors(_ANY, prefix="[teacher]: "):
         config = _config(suite, entry, game, shared)
-        # It has no teacher itself: a score of 1 then means a return one above the random policy's.
+        # It has no teacher itself, so let a return one above the random policy's have the score 1.
         no_teacher = TeacherChoice(
             checkpoint=None, mean_return=random_return(config.environment).mean + 1.0
         )
@@ -239,7 +239,7 @@ def _config(
         _check_known(f"preset of {entry.method}", entry.preset, presets)
         config = presets[entry.preset]
     elif entry.student is None and not trains_the_teachers_network(config.method):
-        raise UserError('no student is named; write student = "..."')
+        raise UserError('student is missing; write student = "NAME" (rrl list students)')
     environment = dataclasses.replace(config.environment, name=suite.environment, game=game)
     config, settings = (
         # A suite's runs share the cores, with one process each.

@@ -2,14 +2,14 @@
 
     results/evaluations.csv       a row per evaluation of a student
     results/references.csv        a row per game: the random policy and the teacher
-    results/judged_episodes.csv   a row per episode of final weights and metric, where the
-                                  environment judges episodes by more than the return
-    results/sessions.csv          a row per command, code and hardware that runs were made with
+    results/judged_episodes.csv   a row per metric and episode of final weights, if the environment
+                                  has metrics besides the return
+    results/sessions.csv          a row per command, code version and hardware of the runs
 
 Returns are undiscounted sums of raw rewards. Frames are environment frames; `frames` are those of
-online play (of JSRL's teacher, too), counted by updates: replay holds the ratio between the two, so
-that runs line up exactly. Rows are frozen dataclasses, and a field is a column. Numbers are written
-so that they are read back equal; None is an empty cell.
+online play (including the teacher's in JSRL), computed from the updates, so that runs line up
+exactly: replay keeps the ratio between the two. Rows are frozen dataclasses whose fields are the
+columns. Numbers are written exactly, so that they read back equal; None is an empty cell.
 """
 
 from __future__ import annotations
@@ -49,15 +49,15 @@ class EvaluationRow:
         entry: Name of the suite's entry.
         method: Name of the method.
         student: Name of the student.
-        game: What was played.
+        game: Name of the game.
         seed: Number of the repetition.
-        frames: Environment frames of online play behind the weights, nominal.
+        frames: Environment frames of online play before these weights, nominal.
         teacher_frames: Environment frames of the teacher's play in its table.
-        offline_updates: Gradient steps on the teacher's data behind the weights.
-        online_updates: Gradient steps on the student's own data behind the weights.
-        mean_return: Mean over the episodes.
+        offline_updates: Gradient steps of the weights on the teacher's data.
+        online_updates: Gradient steps of the weights in the online stage.
+        mean_return: Mean return over the episodes.
         episodes: Number of episodes.
-        epsilon: Exploration rate while they were played.
+        epsilon: Exploration rate in the evaluation.
         sticky_actions: Probability that the environment repeated the last action.
         max_episode_steps: Decisions after which an episode was cut off.
         final: Whether these are the run's last weights.
@@ -85,20 +85,21 @@ class ReferenceRow:
     """The scale of a game's scores: 0 is the random policy, 1 the teacher.
 
     Attributes:
-        game: What was played.
+        game: Name of the game.
         random_return: Mean return of the uniformly random policy.
         random_source: Origin of that number.
         teacher: Name of the teacher.
-        teacher_return: Its mean return.
-        teacher_low: Lower end of the 95% interval of that mean; None where it is unknown.
-        teacher_high: Upper end.
-        teacher_episodes: Episodes behind it; None where it is unknown.
-        teacher_epsilon: Exploration rate while they were played; None where it is unknown.
-        teacher_sticky_actions: Probability that the environment repeated the last action; likewise.
-        teacher_max_episode_steps: Decisions after which an episode was cut off; likewise.
-        teacher_source: Origin of the score.
-        teacher_frames: Environment frames that it was trained on; None where unknown.
-        teacher_updates: Its gradient steps; likewise.
+        teacher_return: Mean return of the teacher.
+        teacher_low: Lower end of the 95% interval of that mean; None if unknown.
+        teacher_high: Upper end; None if unknown.
+        teacher_episodes: Number of episodes of that mean; None if unknown.
+        teacher_epsilon: Exploration rate in these episodes; None if unknown.
+        teacher_sticky_actions: Probability that the environment repeated the last action; None if
+            unknown.
+        teacher_max_episode_steps: Decisions after which an episode was cut off; None if unknown.
+        teacher_source: Origin of the teacher's score.
+        teacher_frames: Environment frames that the teacher was trained on; None if unknown.
+        teacher_updates: Gradient steps of the teacher; None if unknown.
     """
 
     game: str
@@ -124,11 +125,11 @@ class EpisodeRow:
     Attributes:
         entry: Name of the suite's entry; `TEACHER` for the teacher, which has rows only if all
             evaluations of the game play the same episodes, with fixed seeds and one protocol.
-        game: What was played.
+        game: Name of the game.
         seed: Number of the repetition.
         metric: Name of a metric of the environment, or "return".
         episode: Number of the episode in its evaluation, from 0; with fixed seeds, the same number
-            is the same episode for all.
+            is the same episode in all evaluations.
         value: The metric's mean over the episode's steps; the return.
     """
 
@@ -142,13 +143,13 @@ class EpisodeRow:
 
 @dataclasses.dataclass(frozen=True)
 class SessionRow:
-    """What runs were made with.
+    """How some of the runs were made.
 
     Attributes:
         command: The command line that started or resumed them.
         code: Versions of this package, of Python and of the libraries.
         hardware: CPU, cores, memory and GPUs.
-        runs: How many were, students' and teachers'.
+        runs: Number of these runs, of students and teachers.
     """
 
     command: str
@@ -162,10 +163,10 @@ class Results:
     """The tables.
 
     Attributes:
-        evaluations: In the order of the suite, of each run in the order of its training.
-        references: One per game.
-        episodes: Of final weights, and of the teacher.
-        sessions: What the runs were made with; empty where that was not recorded.
+        evaluations: Evaluations by run, in the order of the suite, and within a run by time.
+        references: One row per game.
+        episodes: Episodes of final weights, and of the teacher.
+        sessions: How the runs were made; empty if that was not recorded.
     """
 
     evaluations: tuple[EvaluationRow, ...]
@@ -213,7 +214,7 @@ def write_rows(path: Path, kind: type[RowT], rows: Iterable[RowT]) -> None:
     Args:
         path: The file; its folder is created.
         kind: Class of the rows: its fields are the columns.
-        rows: In the order of the file.
+        rows: The rows, in the order of the file.
     """
     names = [*get_type_hints(kind)]
     text = io.StringIO()
@@ -229,7 +230,7 @@ def read_rows(path: Path, kind: type[RowT]) -> tuple[RowT, ...]:
 
     Args:
         path: The file.
-        kind: Class of the rows; fields are text, whole or finite numbers, truths, or None.
+        kind: Class of the rows; fields are text, integers, finite floats, booleans, or None.
 
     Raises:
         UserError: it is missing or too large, its columns differ, or a cell has an invalid value.
@@ -252,7 +253,7 @@ def read_rows(path: Path, kind: type[RowT]) -> tuple[RowT, ...]:
 
 
 def _value(cell: str) -> object:
-    """The number, boolean or None of a cell; other text stays, and its column refuses it."""
+    """The number, boolean or None in a cell; returns other text, which `decode` then refuses."""
     if cell in _CONSTANTS:
         return _CONSTANTS[cell]
     try:

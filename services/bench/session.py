@@ -1,8 +1,7 @@
 """One session of a suite: checks every run, executes unfinished ones, writes the results.
 
-Teachers come first; a student's run only waits for its teacher. A failed run does not stop the
-others and is reported at the end. If a worker dies, its run loses the time since its last
-checkpoint.
+Teachers come first; a student's run waits only for its own teacher. A failed run does not stop the
+others and is reported at the end. If a worker dies, its run resumes from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -96,7 +95,7 @@ class Schedule:
                 return run
             if run.needs not in exports:
                 self._waiting.remove(run)
-                self._fail(run, f"its teacher {run.needs} was not made")
+                self._fail(run, f"its teacher {run.needs} does not exist, because its run failed")
         return None
 
     def _take_ended(self) -> None:
@@ -184,7 +183,8 @@ def _chosen(plan: Sequence[PlannedRun], only: str) -> list[PlannedRun]:
     ]
     if not students:
         raise UserError(
-            f"no run is called {only!r}; names are like {plan[-1].name}, and * stands for anything"
+            f"no run matches --only {only!r}; names are like {plan[-1].name}, and * matches "
+            "anything"
         )
     needed = {run.needs for run in students}
     return [run for run in plan if run.export is not None and run.export in needed] + students

@@ -17,10 +17,10 @@
     method = "qdagger"
     student = "minatar_dqn"
     label = "QDagger"
-    # teacher = "ensemble:mean:a,b"     # in place of the suite's own, where teachers are compared
+    # teacher = "ensemble:mean:a,b"     # instead of the suite's own, to compare teachers
     [entries.qdagger.settings]
     "method.distillation.temperature" = 0.02
-    [entries.qdagger.sweep]                 # an entry for each value; of several settings a grid
+    [entries.qdagger.sweep]             # an entry for each value; several settings form a grid
     "method.distillation.loss" = ["kl", "best_action"]
 
 This module reads the file; `services.bench.plan` checks methods, students and settings.
@@ -47,26 +47,26 @@ MAX_FILE_BYTES = 256 * 1024
 MAX_RUNS = 10_000
 """Entries x games x seeds of one suite."""
 
-# matplotlib takes '$' for a formula, and leaves what begins with '_' out of legends.
+# matplotlib reads '$' as a formula, and omits labels that begin with '_' from legends.
 _LABEL = re.compile(r"(?!_)[^$\x00-\x1f\x7f-\x9f]{1,100}")
 _LABEL_ADVICE = "use 1 to 100 printable characters, without '$' and not beginning with '_'"
 
 _OWNED = {
-    "seed": "the suite fills it in from seeds",
-    "environment.name": "the suite fills it in from environment",
-    "environment.game": "the suite fills it in from games",
-    "teacher.address": "teachers of a suite are those of [teacher] and of its entries",
-    "teacher.checkpoint": "it comes from checkpoint of [teacher], or an entry's teacher",
+    "seed": "leave it out: the suite sets it from seeds",
+    "environment.name": "leave it out: the suite sets it from environment",
+    "environment.game": "leave it out: the suite sets it from games",
+    "teacher.address": "leave it out: name teachers in [teacher], or as teacher of an entry",
+    "teacher.checkpoint": "give it as checkpoint of [teacher], or as teacher of an entry",
 }
-"""Settings that the suite itself fills in."""
+"""Settings that the suite itself sets -> what to do instead."""
 
 _SCALE = ("environment.random_return", "teacher.mean_return")
-"""Settings that define 0 and 1 of a game's scores, one number each for one game."""
+"""Settings that define the scores 0 and 1, each one number for a single game."""
 
 _NO_RUNS_OWN = _OWNED | dict.fromkeys(
-    _SCALE, "all runs of a game are measured by it: give it in [settings]"
+    _SCALE, "give it in [settings], as it must be the same for all runs of a game"
 )
-"""Settings that entries and teachers must not have, and why."""
+"""Settings that entries and teachers must not have -> what to do instead."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -88,12 +88,15 @@ class SuiteTeacher:
     settings: Mapping[str, object] = may_be_missing({})
 
     def __post_init__(self) -> None:
-        """Refuse a teacher that is neither or both."""
+        """Refuse a teacher with neither a checkpoint nor a method, or with both."""
         if self.checkpoint is None and not (self.method and self.student):
-            raise ValueError("give a checkpoint, or method and student of one to be trained")
+            raise ValueError("give a checkpoint, or method and student to train a teacher")
         of_training = (self.method, self.student, self.seed, self.settings)
         if self.checkpoint is not None and of_training != ("", "", 0, {}):
-            raise ValueError("method, student, seed and settings are not for a given checkpoint")
+            raise ValueError(
+                "a teacher with a checkpoint is not trained: leave out method, student, seed and "
+                "settings, or the checkpoint"
+            )
         check_seed(self.seed, "seed")
         _set(self, settings=_flat(self.settings, _NO_RUNS_OWN))
 
@@ -126,7 +129,7 @@ class Entry:
         _set(self, settings=_flat(self.settings, _NO_RUNS_OWN))
         _set(self, sweep=_flat(self.sweep, _NO_RUNS_OWN))
         if twice := self.settings.keys() & self.sweep.keys():
-            raise ValueError(f"{min(twice)} stands in settings and in sweep; give one of them")
+            raise ValueError(f"{min(twice)} is in both settings and sweep; leave it out of one")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -166,7 +169,7 @@ class Suite:
         _set(self, entries=entries, sweeps=sweeps)
         refused = _OWNED
         if len(self.games) > 1:
-            refused = _OWNED | dict.fromkeys(_SCALE, "each game has its own: make a suite of each")
+            refused = _OWNED | dict.fromkeys(_SCALE, "games differ in it: make a suite per game")
         _set(
             self,
             title=self.title or self.name,
@@ -178,13 +181,13 @@ class Suite:
         for name in (*folders, *self.entries):
             check_name(name)
         if TEACHER in self.entries:
-            raise ValueError(f"an entry is called {TEACHER!r}, as its teacher is; rename the entry")
+            raise ValueError(f"an entry is called {TEACHER!r}, which is reserved; rename the entry")
         for seed in self.seeds:
             check_seed(seed, "one of seeds")
         if self.entries and None not in [entry.teacher for entry in self.entries.values()]:
             raise ValueError(
-                "every entry has a teacher of its own; leave it out of one, which learns from that "
-                "of [teacher]: scores are measured by it"
+                "every entry has its own teacher, but scores are relative to that of [teacher]: "
+                "leave teacher out of at least one entry"
             )
         labels = [self.label_of(name) for name in self.entries]
         for label in labels:
@@ -192,10 +195,10 @@ class Suite:
                 raise ValueError(f"label is {label[:80]!r}; {_LABEL_ADVICE}")
         for what, values in (("games", folders), ("seeds", self.seeds), ("labels", labels)):
             if len({*values}) != len(values):
-                raise ValueError(f"{what} has one twice: {[*values]}")
+                raise ValueError(f"{what} has duplicates: {[*values]}; give each only once")
         runs = len(self.entries) * len(self.games) * len(self.seeds)
         if not 0 < runs <= MAX_RUNS:
-            raise ValueError(f"entries x games x seeds are {runs:,} runs; give 1 to {MAX_RUNS:,}")
+            raise ValueError(f"entries x games x seeds is {runs:,} runs; give 1 to {MAX_RUNS:,}")
 
     def label_of(self, entry: str) -> str:
         """Label of an entry in tables and figures."""
@@ -246,7 +249,10 @@ def _expanded(entries: Mapping[str, Entry]) -> tuple[dict[str, Entry], tuple[Swe
             values_of_points = grid(entry.sweep)
             points = {point_name(name, settings, one): one for one in values_of_points}
             if len(points) < len(values_of_points):
-                raise ValueError(f"{name}: two points of its sweep get one name: {[*points]}")
+                raise ValueError(
+                    f"{name}: two points of its sweep have the same name among {[*points]}; make "
+                    "them separate entries"
+                )
             sweeps.append(Sweep(entry=name, label=label, settings=settings, points=points))
             found = {
                 point: dataclasses.replace(
@@ -258,7 +264,7 @@ def _expanded(entries: Mapping[str, Entry]) -> tuple[dict[str, Entry], tuple[Swe
                 for point, values in points.items()
             }
         if twice := expanded.keys() & found.keys():
-            raise ValueError(f"there are two entries {min(twice)}; rename one")
+            raise ValueError(f"two entries are called {min(twice)}; rename one")
         expanded |= found
     return expanded, tuple(sweeps)
 
@@ -281,6 +287,6 @@ def _flat(
             if given in refused:
                 raise ValueError(f"settings has {given}; {refused[given]}")
             if given in flat:
-                raise ValueError(f"settings has {given} twice")
+                raise ValueError(f"settings has {given} twice; give it only once")
         flat.update(inner)
     return flat

@@ -27,8 +27,8 @@ class Sweep:
     """An expanded sweep.
 
     Attributes:
-        entry: Its name in the file.
-        label: Label in tables and figures.
+        entry: The entry's name in the file.
+        label: The entry's label in tables and figures.
         settings: Dotted names of the settings, in the order of the file.
         points: Name of each resulting entry -> the values of the settings.
     """
@@ -46,15 +46,17 @@ def grid(sweep: Mapping[str, object]) -> list[tuple[object, ...]]:
         sweep: Dotted name -> list of values.
 
     Raises:
-        ValueError: a value is not a list, is empty, or has duplicates; or there are too many
-            points.
+        ValueError: the values of a setting are not a list, are empty, or have duplicates; or there
+            are too many points.
     """
     for setting, values in sweep.items():
         if not isinstance(values, list) or not values:
             raise ValueError(f"sweep has {setting} = {values!r}; give a list of its values")
         shown = [in_words(value) for value in values]
         if len({*shown}) != len(shown):
-            raise ValueError(f"sweep has a value of {setting} twice: {', '.join(shown)}")
+            raise ValueError(
+                f"sweep has duplicate values of {setting}: {', '.join(shown)}; give each only once"
+            )
     axes = [values for values in sweep.values() if isinstance(values, list)]
     if (points := math.prod(map(len, axes))) > MAX_POINTS:
         raise ValueError(f"sweep has {points:,} points; give at most {MAX_POINTS:,}")
@@ -86,7 +88,7 @@ def last_part(setting: str) -> str:
 
 
 def in_words(value: object) -> str:
-    """A value in words; different values have different words."""
+    """A value as text; different values have different texts."""
     if isinstance(value, list):
         return "x".join(map(in_words, value))
     return str(value)

@@ -1,7 +1,7 @@
 """A worker process: executes one run to its end, and exports a teacher's.
 
-Arguments: the number of the file descriptor that it speaks with the bench over (`workers`), and the
-bench's own command line, which is what the run notes as the command that made it.
+Arguments: the number of the file descriptor for messages to and from the bench (`workers`), and the
+bench's own command line, which the run records as the command that made it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def main() -> None:
     threading.Thread(target=_await_stop, args=(connection, stop), daemon=True).start()
 
     def report(message: Progress | RunResult) -> None:
-        # The worker also stops if the bench is gone.
+        # If the bench has ended, `_await_stop` stops the worker.
         with contextlib.suppress(OSError):
             connection.send(message)
 
@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def _await_stop(connection: Connection, stop: threading.Event) -> None:
-    """Wait for the only message, or the end of the bench."""
+    """Set `stop` at the bench's only further message, or when the bench has ended."""
     with contextlib.suppress(EOFError, OSError):
         connection.recv()
     stop.set()
@@ -61,15 +61,15 @@ def _execute(run: PlannedRun, stop: threading.Event, report: Report) -> RunResul
     """Start or resume a run until it is finished, has failed, or `stop` is set."""
     setup_logging(run.name)
     keep_compiled_functions()
-    # Ctrl-C does not reach a worker. With Python's handler for it, asyncio would format the arrays
-    # of each checkpoint for an error message that it drops: 0.1 s of CPU.
+    # Ctrl-C does not reach a worker. With Python's handler, asyncio would format the arrays of each
+    # checkpoint for an error message that it never shows, which takes 0.1 s of CPU time.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _LOGGER.info("starts in %s", run.folder)
     try:
         finished = is_finished(run.folder) or _train(run, stop, report)
         if finished:
             _finish(run)
-    # One failed run must not end the others; it is reported at the end.
+    # A failed run must not end the others; the bench reports it at the end.
     except Exception as error:
         _LOGGER.exception("failed")
         kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
@@ -79,23 +79,23 @@ def _execute(run: PlannedRun, stop: threading.Event, report: Report) -> RunResul
 
 
 def _finish(run: PlannedRun) -> None:
-    """Export a finished teacher, and delete the replay; does nothing if that is done.
+    """Export a finished teacher, and delete the replay, unless that is done already.
 
     Raises:
-        UserError: its student cannot be exported, or is not a teacher.
+        UserError: the student cannot be exported, or is no better than random play.
     """
     if run.export is not None and not run.export.is_dir():
         # These import ONNX Runtime, which students' runs do not need.
         from services.launcher.trained_student import read_student
         from services.library.export import export_teacher
 
-        # A teacher's name has no slash in it.
+        # Names of teachers cannot have a slash.
         teacher = read_student(run.folder, run.name.replace("/", "-")).teacher
         score, chance = teacher.card.score, teacher.card.random_return
         assert score is not None and chance is not None, "a finished run has been scored"
         with user_errors():
             check_scale(chance, score.mean_return)
-        # An export is atomic: leftovers of a crash have another name.
+        # An export is atomic: leftovers of a crash are in a folder of another name.
         export_teacher(run.export, teacher)
     if not run.keep_replay:
         drop_replay(run.folder)

@@ -1,10 +1,10 @@
 """The bench's side of its worker processes, one for each run.
 
-    bench ── PlannedRun, and STOP if need be ──▶ worker
+    bench ── PlannedRun, and STOP if necessary ──▶ worker
           ◀─ Progress ..., RunResult ──
 
-A worker computes on one thread, as several share the cores. On STOP, or the end of the bench, it
-saves a checkpoint of its run and ends. Ctrl-C does not reach it: the bench stops its workers
+A worker computes on one thread, since several workers share the cores. On STOP, or if the bench
+ends, it saves a checkpoint of its run and ends. Ctrl-C does not reach workers; the bench stops them
 itself.
 """
 
@@ -30,17 +30,17 @@ Report = Callable[[PlannedRun, Progress], None]
 """Receives the progress of a run."""
 
 STOP = "stop"
-"""Makes a worker save a checkpoint and end."""
+"""Message that makes a worker save a checkpoint and end."""
 
 CHECKPOINT_SECONDS = 120.0
-"""How long stopped workers may take to save their checkpoints before they are killed."""
+"""Longest time for a stopped worker to save its checkpoint before it is killed."""
 
 STALL_SECONDS = 7200.0
 """A run without progress for this long counts as stalled: its worker is killed, and the run resumes
 from its checkpoint. The longest evaluation must fit."""
 
 _END_SECONDS = 10.0
-"""How long a worker without a run may take to end before it is killed."""
+"""Longest time for a worker to end after its run, before it is killed."""
 
 _POLL_SECONDS = 0.5
 
@@ -63,7 +63,7 @@ def process_environment(given: Mapping[str, str], workers: int, *, has_gpu: bool
     variables = {
         **given,
         **dict.fromkeys(_ONE_THREAD, "1"),
-        # And -P: a worker must not import from the working folder.
+        # Together with -P, so that a worker does not import from the working folder.
         "PYTHONPATH": os.pathsep.join(sys.path),
         "XLA_FLAGS": f"{given.get('XLA_FLAGS', '')} {flags}".strip(),
     }

@@ -1,4 +1,4 @@
-"""A finished run kept as data: the curve that another run's report draws beside its own.
+"""Baseline files: the curve of a finished run, for the reports of other runs to draw.
 
 The file is JSON with a digest (`rrl_agents.checkpoints.sealed_json`) and these fields:
 
@@ -10,7 +10,7 @@ The file is JSON with a digest (`rrl_agents.checkpoints.sealed_json`) and these 
         offline_updates, online_updates, frames    clocks, whole numbers from 0
         mean_return, low, high                     mean and its 95% interval over the episodes
         episodes                                   whole number from 1
-        weaning_weight                             may be missing: it is not drawn beside a run
+        weaning_weight                             optional; not drawn for a baseline
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ class Baseline:
 
     Attributes:
         command: The command that made the run.
-        method: Its method, e.g. "tabula_rasa".
-        game: What it played.
+        method: Method of the run, e.g. "tabula_rasa".
+        game: Game of the run.
         frames_per_step: Environment frames of one agent step.
-        points: Its evaluations in the order of the run, at least one; the last is its outcome.
+        points: Evaluations in the order of the run, at least one; the last is the run's outcome.
         format: Version of the file's schema.
     """
 
@@ -51,7 +51,7 @@ class Baseline:
     format: Literal["rrl-baseline-1"] = "rrl-baseline-1"
 
     def __post_init__(self) -> None:
-        """Refuse a curve without points, or one whose numbers no run can have."""
+        """Refuse a curve without points, or with impossible numbers."""
         check_ranges(self, "frames_per_step", least=1)
         if not self.points:
             raise ValueError("it has no points; a baseline needs at least one evaluation")
@@ -81,6 +81,6 @@ def read_baseline(path: Path) -> Baseline:
         return decode_sealed(Baseline, text, "baseline")
     except ValueError as error:
         raise UserError(
-            f"{path} is no baseline file ({error}); make one with: rrl report RUN "
+            f"{path} is not a baseline file ({error}); make one with: rrl report RUN "
             "--export-baseline FILE"
         ) from error

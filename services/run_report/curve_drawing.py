@@ -1,9 +1,9 @@
-"""The drawing of a run's learning curve.
+"""Draws a run's learning curve.
 
-Two panels share the return axis, as the reincarnation papers draw it: on the left the updates on
-the teacher's data (offline), on the right the student's own play (online), counted in environment
-frames, which is where a run from scratch can be compared. A run without offline updates has the
-right panel only. Where the distillation weight (lambda) changes, a strip below shows it.
+Two panels share the return axis, as in the paper of reincarnating RL: the left one shows the
+updates on the teacher's data (offline); the right one shows the student's own play (online) against
+environment frames, and the baseline for comparison. A run without offline updates has only the
+right panel. If the distillation weight (lambda) changes, a strip below the panels shows it.
 
 Error bands are 95% bootstrap intervals of the mean over the episodes of one evaluation.
 """
@@ -24,10 +24,10 @@ _STUDENT, _BASELINE, _TEACHER, _RANDOM = "#0b5fa5", "#c8641e", "#2e7d32", "#6b6b
 
 
 def draw_learning_curve(curve: LearningCurve, path: Path) -> None:
-    """Draws the curve as a PNG.
+    """Draw the curve as a PNG.
 
     Args:
-        curve: What to show.
+        curve: The curve to draw.
         path: The file to write.
     """
     before, after = split_stages(curve.student)
@@ -93,10 +93,10 @@ def _draw_series(
     ends: bool,
     offline: bool = False,
 ) -> None:
-    """Draws one curve; a run's last point, if it ends here, is a diamond with its own interval."""
+    """Draw one curve; if the run ends in it, the last point is a diamond with its own interval."""
     x = [_position(point, offline=offline) for point in points]
-    # The final evaluation often replays the newest weights with more episodes: two points above
-    # one another, of which the line takes the first and the diamond the second.
+    # The final evaluation is often a second one of the last weights, with more episodes. Then two
+    # points have the same x: the line ends at the first, and the diamond is the second.
     end = -1 if len(x) > 1 and x[-1] == x[-2] else None
     low, high = [point.low for point in points], [point.high for point in points]
     axes.fill_between(x[:end], low[:end], high[:end], color=color, alpha=0.15, linewidth=0)
@@ -154,9 +154,9 @@ def _draw_words(figure: Figure, axes: Axes, curve: LearningCurve) -> None:
     if curve.baseline:
         outcomes[curve.baseline_label] = curve.baseline[-1]
     handles, names = axes.get_legend_handles_labels()
-    # The run itself stands first, although it is drawn last, on top.
+    # The run comes first in the legend, although it is drawn last, on top.
     labels = [f"{name}: {outcomes[name].mean_return:.2f}" for name in names]
-    # Below the title, which may be long; the left edge takes the legend's own padding back.
+    # Below the title, which may be long; further left, to compensate for the legend's padding.
     figure.legend(
         handles[::-1], labels[::-1], loc="upper left", bbox_to_anchor=(0.07, 0.95), ncols=2,
         frameon=False,

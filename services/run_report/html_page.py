@@ -1,4 +1,4 @@
-"""Reports as HTML pages of one file each, which need no network: images inline, light and dark."""
+"""HTML pages of reports: single files that need no network, with inline images, light and dark."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 
 PAGE_FILE = "index.html"
 
-# The policy holds the page to that: nothing is loaded, no script runs. Wide tables
-# scroll in boxes of their own, so that the page never does.
+# The content security policy enforces this: the page loads nothing and runs no script. Wide tables
+# scroll in their own boxes, so that the page itself never scrolls sideways.
 _PAGE = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -47,14 +47,14 @@ def html_page(title: str, body: str) -> str:
 
 
 def inline_image(file: Path, alt: str) -> str:
-    """An image as HTML that holds its bytes.
+    """An image as HTML with its bytes inline.
 
     Args:
-        file: A .png or .gif.
-        alt: Plain text that stands for it.
+        file: The image, .png or .gif.
+        alt: Alternative text, plain.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     data = base64.b64encode(file.read_bytes()).decode()
     kind = file.suffix.removeprefix(".")
@@ -62,17 +62,17 @@ def inline_image(file: Path, alt: str) -> str:
 
 
 def markdown_page(title: str, text: str, folder: Path) -> str:
-    """Make a page of Markdown.
+    """Make a page from Markdown.
 
     Args:
         title: Plain text.
-        text: CommonMark with tables; HTML in it is shown as it is written.
-        folder: Where the images are that the text names.
+        text: CommonMark with tables; HTML in it is shown as text.
+        folder: Folder of the images that the text refers to.
 
     Raises:
         OSError: an image cannot be read.
     """
-    # Here, since launching a run imports this, and needs no Markdown before its end.
+    # Imported here: launching a run imports this module, but needs Markdown only at the end.
     from markdown_it import MarkdownIt
     from markdown_it.token import Token
 

@@ -15,14 +15,14 @@ class CurvePoint:
     """One evaluation on the curve.
 
     Attributes:
-        offline_updates: Gradient steps on the teacher's data behind the weights.
-        online_updates: Gradient steps on the student's own data behind the weights.
+        offline_updates: Gradient steps of the weights on the teacher's data.
+        online_updates: Gradient steps of the weights in the online stage.
         frames: Environment frames of the student's own play.
-        mean_return: Mean over the episodes.
+        mean_return: Mean return over the episodes.
         low: Lower end of the 95% interval of the mean.
         high: Upper end.
         episodes: Number of episodes.
-        weaning_weight: Weight of the distillation term; None where it is not known.
+        weaning_weight: Weight of the distillation term; None if unknown.
     """
 
     offline_updates: int
@@ -37,14 +37,14 @@ class CurvePoint:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LearningCurve:
-    """All that a drawing shows.
+    """Content of a drawing.
 
     Attributes:
         title: One line above the panels.
         student_label: Name of the run's own curve, e.g. its method.
         student: Points in the order of the run, at least one.
-        baseline_label: Name of the curve beside it.
-        baseline: Its points; empty for none.
+        baseline_label: Name of the baseline's curve.
+        baseline: Points of the baseline; empty if there is none.
         teacher_return: Height of the teacher's line.
         random_return: Height of the random policy's line.
     """
@@ -59,7 +59,7 @@ class LearningCurve:
 
 
 def curve_point(record: EvaluationRecord, frames_per_step: int) -> CurvePoint:
-    """Makes a point of one evaluation.
+    """Make a point from one evaluation.
 
     Args:
         record: An evaluation of the student.
@@ -74,7 +74,7 @@ def curve_point(record: EvaluationRecord, frames_per_step: int) -> CurvePoint:
         online_updates=record.online_updates,
         frames=record.actor_steps * frames_per_step,
         mean_return=mean,
-        # Sums in another order may differ in the last digit where all returns are equal.
+        # If all returns are equal, sums in another order may still differ in the last digit.
         low=min(low, mean),
         high=max(high, mean),
         episodes=len(record.episode_returns),
@@ -85,14 +85,14 @@ def curve_point(record: EvaluationRecord, frames_per_step: int) -> CurvePoint:
 def split_stages(
     points: Sequence[CurvePoint],
 ) -> tuple[tuple[CurvePoint, ...], tuple[CurvePoint, ...]]:
-    """Divides a curve at the start of the student's own play.
+    """Divide a curve at the start of the student's own play.
 
     Args:
-        points: In the order of the run.
+        points: Points in the order of the run.
 
     Returns:
-        Offline and online points. The last offline point opens the online part too: those weights
-        are the ones it starts from. A run without offline updates has no offline part.
+        Offline and online points. The last offline point also begins the online part, which starts
+        from these weights. A run without offline updates has no offline part.
     """
     offline = tuple(point for point in points if point.frames == 0 and point.online_updates == 0)
     online = tuple(point for point in points if point not in offline)

@@ -1,10 +1,10 @@
-"""The report of a run: a folder a user can open, read, and hand on.
+"""Builds the report of a run: a folder that a user can open, read, and share.
 
     RUN/config.json, RUN/provenance.json, RUN/metrics/{evaluations.jsonl, student.gif},
     RUN/checkpoints
         -> RUN/report/{index.html, README.md, learning_curve.png, summary.json, student.gif}
 
-The folder is built beside the old one and takes its place only when it is complete.
+A new report replaces the old one only when it is complete.
 """
 
 from __future__ import annotations
@@ -49,23 +49,23 @@ def write_report(
     student_gif: Path | None = None,
     baseline: Path | None = None,
 ) -> Summary:
-    """Builds `report/` of a run, in place of an older one.
+    """Build `report/` in a run's folder, replacing an older report.
 
     Args:
         run: The run's folder.
-        teacher_return: Mean return of the teacher; None takes it from the teacher's evaluations,
-            and without any from config.json.
+        teacher_return: Mean return of the teacher. None takes it from the teacher's evaluations in
+            this run, or, if there are none, from config.json.
         random_return: Mean return of the random policy; None takes it from config.json.
-        student_gif: A video of the student, copied into the report; None takes the one that the
-            evaluator left in the run, or else an older report's.
+        student_gif: A video of the student to copy into the report. None takes the evaluator's
+            video in the run's folder, or else the one in an older report.
         baseline: A baseline file (see `services.run_report.baseline`) to draw and compare with.
 
     Returns:
-        The content of its summary.json.
+        The content of the report's summary.json.
 
     Raises:
         UserError: The folder is not a run, there is no evaluation of the student yet, a return is
-            not known, provenance.json is damaged, or the baseline is unreadable or of another game.
+            unknown, provenance.json is damaged, or the baseline is unreadable or of another game.
     """
     description, students, teachers = _read_run(run)
     known_teacher = _first_known(teacher_return, _pooled_mean(teachers), description.teacher_return)
@@ -73,11 +73,11 @@ def write_report(
     if known_teacher is None or known_random is None:
         missing = "teacher" if known_teacher is None else "random policy"
         raise UserError(
-            f"the mean return of the {missing} is not known; give --teacher-return and "
-            "--random-return, or resume the run: its evaluator plays the teacher"
+            f"the mean return of the {missing} is unknown; give --teacher-return and "
+            "--random-return, or resume the run, whose evaluator then plays the teacher"
         )
     protocols = description.score_protocols
-    # The evaluator plays the teacher as it plays the student.
+    # The evaluator plays the teacher with the student's protocol.
     was_played = bool(teachers) and teacher_return is None
     beside = _read_baseline_of(description.game, baseline)
     checkpoint = newest_checkpoint(run)
@@ -92,7 +92,7 @@ def write_report(
             teachers[-1] if was_played else None,
         )
     except ValueError as error:
-        raise UserError(f"no score can be given: {error}") from error
+        raise UserError(f"the score cannot be computed: {error}") from error
     provenance = read_provenance(run)
     sessions = () if provenance is None else provenance.sessions
     summary = dataclasses.replace(summary, made=making(description, sessions))
@@ -102,7 +102,7 @@ def write_report(
 
 
 def export_baseline(run: Path, command: str) -> str:
-    """Turns a finished run into the text of a baseline file.
+    """Make the text of a baseline file from a finished run.
 
     Args:
         run: The run's folder.
@@ -112,11 +112,11 @@ def export_baseline(run: Path, command: str) -> str:
         JSON for `services.run_report.baseline.read_baseline`.
 
     Raises:
-        UserError: The folder is not a run, or its final evaluation has not been played.
+        UserError: The folder is not a run, or its final evaluation is missing.
     """
     description, students, _ = _read_run(run)
     if not students[-1].final:
-        raise UserError(f"{run} is not finished: let it reach its final evaluation first")
+        raise UserError(f"{run} is not finished: resume it, and export the baseline at its end")
     return encode_baseline(
         Baseline(
             command=command,
@@ -131,12 +131,12 @@ def export_baseline(run: Path, command: str) -> str:
 def _read_run(
     run: Path,
 ) -> tuple[RunDescription, tuple[EvaluationRecord, ...], tuple[EvaluationRecord, ...]]:
-    """Returns what ran, and the evaluations of student and teacher."""
+    """Read a run's description, and the evaluations of student and teacher."""
     description = describe_run(read_config(run))
     records = current_records(read_records(run / RECORDS_FILE))
     students = tuple(record for record in records if record.player == "student")
     if not students:
-        raise UserError(f"{run} has no evaluation of its student yet; resume the run, then report")
+        raise UserError(f"{run} has no evaluation of its student yet; resume the run first")
     return description, students, tuple(r for r in records if r.player == "teacher")
 
 
@@ -159,7 +159,10 @@ def _read_baseline_of(game: str, path: Path | None) -> Baseline | None:
         return None
     baseline = read_baseline(path)
     if name_key(baseline.game) != name_key(game):
-        raise UserError(f"{path} is a baseline of {baseline.game}, the run plays {game}")
+        raise UserError(
+            f"{path} is a baseline of {baseline.game}, but the run plays {game}; give a baseline "
+            "of that game"
+        )
     return baseline
 
 
@@ -174,7 +177,7 @@ def _curve(
         title=title(summary),
         student_label=summary.method,
         student=points,
-        baseline_label="" if baseline is None else f"{baseline.method} beside",
+        baseline_label="" if baseline is None else f"{baseline.method} (baseline)",
         baseline=() if baseline is None else baseline.points,
         teacher_return=summary.teacher_return,
         random_return=summary.random_return,
@@ -188,8 +191,8 @@ def _replace_folder(
     curve: LearningCurve,
     student_gif: Path | None,
 ) -> None:
-    """Builds the new folder, then swaps it in by renaming."""
-    # Here, since matplotlib takes a second to import, and launching a run imports this.
+    """Build the new folder, then swap it in by renaming."""
+    # Imported here: matplotlib takes a second to import, and launching a run imports this module.
     from services.run_report.curve_drawing import draw_learning_curve
 
     report = run / REPORT_FOLDER

@@ -1,4 +1,4 @@
-"""The words of a report: the curve's title and README.md, of which the page is made."""
+"""The texts of a report: the curve's title, and README.md, from which the page is made."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ VIDEO_FILE = "student.gif"
 
 
 def title(summary: Summary) -> str:
-    """Returns the line above the learning curve."""
+    """The line above the learning curve."""
     score = f"{summary.teacher_normalised_score:.2f}"
     state = "" if summary.finished else ", not finished"
     mixed = " (mixed protocols!)" if summary.mixed_protocols else ""
@@ -22,20 +22,20 @@ def title(summary: Summary) -> str:
 
 
 def heading(summary: Summary) -> str:
-    """Returns what the report is called."""
+    """The heading of the report."""
     return f"{summary.method} on {summary.game}"
 
 
 def readme(
     description: RunDescription, summary: Summary, curve: LearningCurve, *, has_video: bool
 ) -> str:
-    """Returns the report's README.md; texts of the run's files are escaped in it.
+    """The report's README.md, in which texts from the run's files are escaped.
 
     Args:
-        description: What ran.
-        summary: What came out.
-        curve: What learning_curve.png shows.
-        has_video: Whether the report holds a video.
+        description: Description of the run.
+        summary: Outcome of the run.
+        curve: Content of learning_curve.png.
+        has_video: Whether the report has a video.
     """
     parts = [
         f"# {escaped(heading(summary))}",
@@ -48,7 +48,7 @@ def readme(
         escaped(_mixed(summary)),
         _metrics(summary),
         f"![The student at play]({VIDEO_FILE})" if has_video else "",
-        "## What it took",
+        "## Cost",
         _costs(summary),
         "\n".join(_asked(description, summary)),
         "## How it was made",
@@ -60,24 +60,24 @@ def readme(
 
 
 def _outcome(summary: Summary) -> str:
-    """The score, and of which weights it is."""
+    """The score, and the weights that it belongs to."""
     last = summary.last_evaluation
     evaluation = "final evaluation" if summary.finished else "newest evaluation"
     not_finished = "" if summary.finished else " (the run is not finished)"
     low, high = summary.student_return_interval
     return (
         f"The student's {evaluation}, after {last.learner_updates:,} updates and "
-        f"{last.actor_steps:,} steps of its own{not_finished}: {summary.student_return:.2f} ± "
-        f"{summary.student_return_std:.2f} (standard deviation) over {summary.student_episodes} "
-        f"episodes with epsilon {summary.epsilon:g}; 95% interval of the mean {low:.2f} to "
-        f"{high:.2f}."
+        f"{last.actor_steps:,} of its own steps{not_finished}: mean return "
+        f"{summary.student_return:.2f} ± {summary.student_return_std:.2f} (standard deviation) "
+        f"over {summary.student_episodes} episodes with epsilon {summary.epsilon:g}; 95% interval "
+        f"of the mean {low:.2f} to {high:.2f}."
     )
 
 
 def _players(summary: Summary) -> Iterator[tuple[str, str, str]]:
     yield _row("student", summary.student_return, summary.teacher_normalised_score)
     if (beside := summary.baseline) is not None:
-        name = f"{escaped(beside.method)}, beside"
+        name = f"{escaped(beside.method)} (baseline)"
         yield _row(name, beside.student_return, beside.teacher_normalised_score)
     yield _row(f"teacher {escaped(summary.teacher)}".rstrip(), summary.teacher_return, 1.0)
     yield _row("random policy", summary.random_return, 0.0)
@@ -90,11 +90,11 @@ def _row(name: str, mean_return: float, score: float) -> tuple[str, str, str]:
 def _made_beside(summary: Summary) -> str:
     if summary.baseline is None:
         return ""
-    return f"The run beside was made with:\n\n{code_block(summary.baseline.command)}"
+    return f"The baseline run was made with:\n\n{code_block(summary.baseline.command)}"
 
 
 def _making(made: Making) -> list[str]:
-    """Command, seed and versions; several where sessions differ in them."""
+    """Command, seed and versions; several of each if the sessions differ."""
     unknown = "The command and the version of the code were not recorded."
     commands = [code_block(command) for command in made.commands]
     facts = [
@@ -106,20 +106,20 @@ def _making(made: Making) -> list[str]:
 
 
 def _caption(summary: Summary, curve: LearningCurve) -> str:
-    """What a point and a band of the learning curve are, and where it ends."""
+    """Explains the points and bands of the learning curve, and where it ends."""
     what = f"Points: mean over {_episodes(curve.student)} episodes"
     if curve.baseline:
-        what += f" ({_episodes(curve.baseline)} beside)"
+        what += f" ({_episodes(curve.baseline)} for the baseline)"
     clocks = summary.last_evaluation
     if clocks.offline_updates:
-        steps = f"{clocks.teacher_steps:,} of the teacher's steps"
-        offline = f"{clocks.offline_updates:,} updates offline on {steps}"
+        steps = f"{clocks.teacher_steps:,} teacher steps"
+        offline = f"{clocks.offline_updates:,} offline updates on {steps}"
     else:
-        offline = "no updates offline"
+        offline = "no offline updates"
     return (
-        f"{what}, epsilon {summary.epsilon:g}; the diamond over {curve.student[-1].episodes}. "
-        f"Bands: 95% bootstrap. At the last evaluation: {offline}, {clocks.online_updates:,} "
-        f"online, {clocks.frames:,} frames."
+        f"{what}, epsilon {summary.epsilon:g}; diamond: {curve.student[-1].episodes} episodes. "
+        f"Bands: 95% bootstrap intervals. At the last evaluation: {offline}, "
+        f"{clocks.online_updates:,} online updates, {clocks.frames:,} frames."
     )
 
 
@@ -129,7 +129,7 @@ def _episodes(points: Sequence[CurvePoint]) -> str:
 
 
 def outcome_lines(summary: Summary) -> list[str]:
-    """What the run has done and as of when, and where that is more than was asked for."""
+    """The run's clocks at the last evaluation and checkpoint, and any budget that it exceeded."""
     return [
         in_words(summary.last_evaluation),
         *([in_words(summary.newest_checkpoint)] if summary.newest_checkpoint else []),
@@ -139,7 +139,7 @@ def outcome_lines(summary: Summary) -> list[str]:
 
 
 def _metrics(summary: Summary) -> str:
-    """A table of what episodes are judged by; empty where that is the return alone."""
+    """A table of the environment's metrics; empty if there are none besides the return."""
     rows = []
     for name, metric in summary.metrics.items():
         low, high = metric.student_interval
@@ -159,14 +159,15 @@ def _mixed(summary: Summary) -> str:
     if not summary.mixed_protocols:
         return ""
     return (
-        "Scores were measured under different protocols, and do not compare: "
-        f"{'; '.join(summary.mixed_protocols)}. Evaluate both alike (--evaluation.epsilon, the "
-        "environment's settings), or give the teacher's return so measured (--teacher.mean-return)."
+        "Scores were measured under different protocols, and are not comparable: "
+        f"{'; '.join(summary.mixed_protocols)}. Evaluate student and teacher in the same way "
+        "(--evaluation.epsilon, the environment's settings), or give the teacher's return under "
+        "the student's protocol (--teacher.mean-return)."
     )
 
 
 def _costs(summary: Summary) -> str:
-    """A column per moment."""
+    """A table of the run's clocks, with a column per moment."""
     moments = [summary.last_evaluation]
     if summary.newest_checkpoint is not None:
         moments.append(summary.newest_checkpoint)
@@ -177,13 +178,13 @@ def _costs(summary: Summary) -> str:
 
 def _cells(clocks: Clocks) -> dict[str, str]:
     return {
-        "teacher's steps in the replay": f"{clocks.teacher_steps:,}",
+        "teacher steps in replay": f"{clocks.teacher_steps:,}",
         "offline updates": f"{clocks.offline_updates:,}",
         "online updates": f"{clocks.online_updates:,}",
-        "the student's own steps": f"{clocks.actor_steps:,}",
-        "frames of these": f"{clocks.frames:,}",
-        "weight of the distillation": f"{clocks.weaning_weight:.2f}",
-        "time at work": duration(clocks.wall_seconds),
+        "student steps": f"{clocks.actor_steps:,}",
+        "student frames": f"{clocks.frames:,}",
+        "distillation weight (lambda)": f"{clocks.weaning_weight:.2f}",
+        "wall-clock time": duration(clocks.wall_seconds),
     }
 
 
@@ -191,7 +192,7 @@ def _asked(description: RunDescription, summary: Summary) -> list[str]:
     if not description.budgets:
         return []
     budgets = ", ".join(f"{escaped(name)} {value:,}" for name, value in description.budgets.items())
-    return [f"- asked: {budgets}", *(f"- {line}" for line in summary.beyond_budgets)]
+    return [f"- budgets: {budgets}", *(f"- {line}" for line in summary.beyond_budgets)]
 
 
 def _files(*, has_video: bool) -> list[str]:
@@ -206,6 +207,6 @@ def _files(*, has_video: bool) -> list[str]:
         *lines,
         "- `../config.json`: the whole configuration; `../provenance.json`: every session",
         "- `../metrics/evaluations.jsonl`: every episode of every evaluation",
-        "- `../metrics/`: losses and rates; see them with `tensorboard --logdir` and this folder",
+        "- `../metrics/`: losses and rates, for `tensorboard --logdir`",
         "- `../checkpoints/`: the student",
     ]

@@ -1,8 +1,8 @@
-"""How much a run had done, and as of when: all steps, updates and times that a report shows.
+"""The steps, updates and times that a report shows, each with the moment that it is from.
 
-One clock, the learner's, is read at two moments: when it published the weights that were evaluated
-last, which is what the scores belong to, and when it wrote the newest checkpoint, which is what the
-run as a whole has done and a resumed run has.
+All are the learner's clocks at one of two moments: when it published the weights of the last
+evaluation, to which the scores belong; and when it wrote the newest checkpoint, which includes all
+work of the run and from which it would resume.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from services.learner.evaluation_records import CLOCKS, EvaluationRecord
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Clocks:
-    """What a run had done at one moment.
+    """Clocks of a run at one moment.
 
     Attributes:
-        as_of: Which moment, in words.
+        as_of: The moment, in words.
         learner_updates: Gradient steps of both stages.
         offline_updates: Gradient steps on the teacher's data.
-        online_updates: Gradient steps on the student's data.
+        online_updates: Gradient steps of the online stage.
         teacher_steps: Agent steps of the teacher in replay.
         actor_steps: Agent steps of the student.
-        frames: Environment frames of these.
-        weaning_weight: Weight of the distillation term, with the evaluation taken in.
-        wall_seconds: Time at work, all sessions together.
+        frames: Environment frames of the student's steps.
+        weaning_weight: Weight of the distillation term, after the evaluation.
+        wall_seconds: Wall-clock time of all sessions.
     """
 
     as_of: str
@@ -57,7 +57,7 @@ def at_checkpoint(record: RunRecord, frames_per_step: int) -> Clocks:
     """The clocks when a run's newest checkpoint was written.
 
     Args:
-        record: The checkpoint's.
+        record: Record of the checkpoint.
         frames_per_step: Environment frames that one agent step lasts.
     """
     as_of = f"in the newest checkpoint, after {record.progress.learner_updates:,} updates"
@@ -80,34 +80,34 @@ def in_words(clocks: Clocks) -> str:
     return (
         f"{clocks.as_of}: {clocks.offline_updates:,} offline and {clocks.online_updates:,} online "
         f"updates, {clocks.teacher_steps:,} teacher steps, {clocks.actor_steps:,} student steps, "
-        f"{duration(clocks.wall_seconds)} at work"
+        f"{duration(clocks.wall_seconds)} of wall-clock time"
     )
 
 
 def duration(seconds: float) -> str:
-    """Returns e.g. "7 min 40 s"."""
+    """A duration in words, e.g. "7 min 40 s"."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s"
 
 
 def beyond_budgets(clocks: Clocks, budgets: Mapping[str, int]) -> tuple[str, ...]:
-    """Says where more steps were taken than were asked for, and why.
+    """Sentences about the budgets that a run exceeded, and why.
 
     Args:
-        clocks: What was done.
-        budgets: What was asked for, by name, as `config.json` has it.
+        clocks: Clocks of the run.
+        budgets: Name -> budget, from `config.json`.
     """
     asked, played = budgets.get("online_steps", 0), clocks.actor_steps
     found = []
     if 0 < asked < played:
         found.append(
-            f"{asked:,} student steps asked, {played:,} played: the replay ratio lets actors be "
-            "some steps ahead of the last update"
+            f"{played:,} student steps of a budget of {asked:,}: the replay ratio allows actors to "
+            "be a few steps ahead of the last update"
         )
     asked, collected = budgets.get("teacher_steps", 0), clocks.teacher_steps
     if 0 < asked < collected:
         found.append(
-            f"{asked:,} teacher steps asked, {collected:,} collected: actors write until each "
-            "replay shard is full"
+            f"{collected:,} teacher steps of a budget of {asked:,}: actors write until each replay "
+            "shard is full"
         )
     return tuple(found)

@@ -1,7 +1,7 @@
-"""How a score was measured: without that it compares with no other.
+"""How a score was measured; only scores under the same protocol are comparable.
 
-Where the teacher's exploration rate, sticky actions or length of episodes are others than the
-student's, 1 is not the teacher any more.
+If the teacher was measured with another exploration rate, other sticky actions or another episode
+limit than the student, a student like the teacher would not get the score 1.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from rrl_agents.typed_json import may_be_missing
 UNITS = {
     "epsilon": "epsilon",
     "sticky_actions": "sticky actions",
-    "max_episode_steps": "steps until an episode is cut off",
+    "max_episode_steps": "episode step limit",
 }
-"""What a protocol is made of: field -> in words."""
+"""Fields of a protocol -> in words."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ScoreProtocol:
-    """How scores were measured; a field that is unknown is None.
+    """How scores were measured; unknown fields are None.
 
     Attributes:
         epsilon: Probability of a uniformly random action.
@@ -37,7 +37,7 @@ class ScoreProtocol:
 def differences(
     game: str, teacher: ScoreProtocol, students: Collection[ScoreProtocol]
 ) -> Iterator[str]:
-    """Sentences on what of a teacher's protocol is known and not the students'."""
+    """Sentences on the known differences between a teacher's protocol and the students'."""
     for field, unit in UNITS.items():
         of_teacher = getattr(teacher, field)
         of_students = {getattr(student, field) for student in students} - {None}
@@ -49,7 +49,7 @@ def differences(
 
 
 def unknown(game: str, teacher: ScoreProtocol) -> Iterator[str]:
-    """A sentence on the fields of a teacher's protocol that are unknown, if any are."""
+    """A sentence on the unknown fields of a teacher's protocol, if there are any."""
     missing = [unit for field, unit in UNITS.items() if getattr(teacher, field) is None]
     if missing:
         yield f"{game}: unknown of the teacher's score: {', '.join(missing)}"

@@ -1,4 +1,4 @@
-"""What came out of a run, in numbers: the content of `report/summary.json`."""
+"""The outcome of a run in numbers: the content of `report/summary.json`."""
 
 from __future__ import annotations
 
@@ -45,19 +45,19 @@ class _Protocols:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunDescription:
-    """What ran: the fields of a run's `config.json` that a report reads.
+    """The fields of a run's `config.json` that a report reads.
 
     Attributes:
         method: Name of the recipe, e.g. "qdagger".
-        environment: What is played, and the environment frames that one agent step lasts.
-        teacher: Its name, where one is named.
-        teacher_return: The teacher's known mean return; None where it is only measured.
-        random_return: Mean return of the random policy; None where the config does not say.
-        budgets: What the run may spend, by name.
-        evaluation: Whether its episodes have fixed seeds.
+        environment: The environment, and the environment frames that one agent step lasts.
+        teacher: The teacher's name, if it has one.
+        teacher_return: The teacher's known mean return; None if the evaluator measures it.
+        random_return: Mean return of the random policy; None if the config lacks it.
+        budgets: Name -> budget of the run.
+        evaluation: Whether evaluations have fixed seeds.
         score_protocols: How the student is evaluated, and how the teacher's known return was
             measured.
-        seed: Of all random numbers of the run; None where the config does not say.
+        seed: Seed of the run; None if the config lacks it.
         game: Name of the game, e.g. "pong".
     """
 
@@ -73,7 +73,7 @@ class RunDescription:
     game: str = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:
-        """Name the game; ValueError where there is no such environment or game."""
+        """Set the game's name; raises ValueError if there is no such environment or game."""
         object.__setattr__(self, "game", task_name(self.environment.name, self.environment.game))
 
     @property
@@ -84,7 +84,7 @@ class RunDescription:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BaselineOutcome:
-    """The outcome of the run beside; fields as in `Summary`."""
+    """The outcome of the baseline run; fields as in `Summary`."""
 
     method: str
     command: str
@@ -99,13 +99,13 @@ class BaselineOutcome:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Making:
-    """What a run was made with; of each kind the different ones of its sessions, oldest first.
+    """How a run was made; if its sessions differ, each field has all values, oldest first.
 
     Attributes:
-        seed: Of all random numbers of the run; None where it is not known.
+        seed: Seed of the run; None if unknown.
         commands: Command lines.
         code: Versions of this package, of Python and of the libraries.
-        hardware: Machines.
+        hardware: Descriptions of the machines.
     """
 
     seed: int | None = None
@@ -116,16 +116,16 @@ class Making:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MetricOutcome:
-    """What the environment judges episodes by beside the return, or the return: student, teacher.
+    """Student and teacher by one metric: one of the environment's, or the return.
 
     Attributes:
-        student_mean: Over the student's episodes.
+        student_mean: Mean over the student's episodes.
         student_interval: 95% bootstrap interval of that mean.
-        teacher_mean: Over the teacher's; None where it was not played here.
-        difference: Student minus teacher, mean over episodes of equal seeds; None where they were
-            not played by fixed seeds.
-        difference_interval: 95% bootstrap interval of that mean, of pairs.
-        pairs: Episodes that both played.
+        teacher_mean: Mean over the teacher's episodes; None if this run did not play the teacher.
+        difference: Mean of student minus teacher over episodes with the same seeds; None if the
+            seeds were not fixed.
+        difference_interval: 95% bootstrap interval of that mean, over pairs of episodes.
+        pairs: Number of episodes that both played.
     """
 
     student_mean: float
@@ -143,26 +143,26 @@ class Summary:
     Attributes:
         method: Name of the recipe.
         game: Name of the game.
-        teacher: Name of the teacher; empty where none is named.
-        finished: Whether the student is the finished one; if not, its newest evaluation counts.
-        student_return: Mean undiscounted, unclipped return.
+        teacher: Name of the teacher; empty if it has none.
+        finished: Whether the run is finished; if not, the student's newest evaluation counts.
+        student_return: Mean undiscounted, unclipped return of the student.
         student_return_std: Standard deviation over the episodes (population).
         student_return_interval: 95% bootstrap interval of the mean.
-        student_episodes: Episodes behind these numbers.
+        student_episodes: Number of these episodes.
         teacher_return: Mean return of the teacher.
         random_return: Mean return of the random policy.
         teacher_normalised_score: (student - random) / (teacher - random).
         epsilon: Exploration rate of the evaluation.
-        last_evaluation: What the run had done when the weights were published whose return this
-            is.
-        newest_checkpoint: What the run as a whole has done; None where there is no checkpoint.
-        beyond_budgets: Where more was done than was asked for, in words.
-        mixed_protocols: What was measured otherwise for the teacher than for the student, in words;
-            the teacher-normalised score is then no comparison.
-        baseline: The run beside it, None without one.
-        metrics: Name -> what else the environment judges episodes by; "return" is among them where
-            student and teacher played the same episodes.
-        made: What the run was made with.
+        last_evaluation: Clocks when the evaluated weights were published.
+        newest_checkpoint: Clocks of the newest checkpoint, which includes all work of the run; None
+            if there is no checkpoint.
+        beyond_budgets: Sentences about budgets that the run exceeded.
+        mixed_protocols: Sentences about differences between the teacher's protocol and the
+            student's; if there are any, the teacher-normalised score is not meaningful.
+        baseline: The baseline run; None without one.
+        metrics: Name of a metric of the environment -> outcome; includes "return" if student and
+            teacher played the same episodes.
+        made: How the run was made.
     """
 
     method: str
@@ -187,7 +187,7 @@ class Summary:
 
     @property
     def done(self) -> Clocks:
-        """What the run as a whole has done, as far as its folder says."""
+        """The latest clocks of the run that its folder has."""
         return self.newest_checkpoint or self.last_evaluation
 
 
@@ -200,15 +200,15 @@ def describe_run(config: Mapping[str, Any]) -> RunDescription:
     try:
         return decode(RunDescription, config, "config.json", ignore_unknown=True)
     except ValueError as error:
-        raise UserError(f"{error}: is this the folder of a run?") from error
+        raise UserError(f"{error}; give the folder of a run") from error
 
 
 def making(description: RunDescription, sessions: Sequence[Session]) -> Making:
-    """What a run was made with.
+    """Collect how a run was made.
 
     Args:
-        description: What ran.
-        sessions: Of the run, oldest first.
+        description: Description of the run.
+        sessions: Sessions of the run, oldest first.
     """
     return Making(
         seed=description.seed,
@@ -227,16 +227,16 @@ def summarise(
     checkpoint: RunRecord | None = None,
     teacher: EvaluationRecord | None = None,
 ) -> Summary:
-    """Puts the outcome of a run together.
+    """Summarise the outcome of a run.
 
     Args:
-        description: What ran.
+        description: Description of the run.
         students: The student's evaluations in the order of the run, at least one; the last counts.
         references: Mean return of the teacher and of the random policy.
-        teacher_protocol: How the teacher's was measured.
-        baseline: The run beside it.
-        checkpoint: Of the newest checkpoint; None where there is none.
-        teacher: The teacher's newest evaluation; None where it was not played here.
+        teacher_protocol: How the teacher's return was measured.
+        baseline: The baseline run; None without one.
+        checkpoint: Record of the newest checkpoint; None if there is none.
+        teacher: The teacher's newest evaluation; None if this run did not play the teacher.
 
     Returns:
         The summary.

@@ -20,18 +20,18 @@ def episode_metrics(
 ) -> pd.DataFrame:
     """Means over the episodes of final weights, with 95% intervals.
 
-    Runs and episodes are both resampled, each kind by itself: with fixed seeds all runs of an entry
-    have the same episodes, and one that is hard is so for all of them.
+    Runs and episodes are resampled independently: with fixed seeds, all runs of an entry have the
+    same episodes, and a hard episode is hard for all of them.
 
     Args:
-        rows: Of the suite.
-        entries: In the order of the table.
-        resamples: Bootstrap resamples, at least 1.
+        rows: The suite's rows.
+        entries: Names of the entries, in the order of the table.
+        resamples: Number of bootstrap resamples, at least 1.
 
     Returns:
-        entry, game, metric, seeds, episodes, mean, low, high; and, where the teacher has played the
-        same episodes, teacher (its mean), difference, difference_low and difference_high (of the
-        student's values less the teacher's). Empty where there are no rows.
+        Columns entry, game, metric, seeds, episodes, mean, low, high; and, if the teacher has
+        played the same episodes, teacher (its mean), difference, difference_low and difference_high
+        (of the student's values minus the teacher's). Empty if there are no rows.
     """
     if not rows:
         return pd.DataFrame()

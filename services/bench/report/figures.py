@@ -21,7 +21,7 @@ from services.bench.report.sweep_figures import draw_sweep
 from services.bench.suite import Suite
 from services.bench.sweeps import Sweep, last_part
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart; then in other lines.
+# Okabe and Ito's colours, which colour-blind readers can distinguish; then other line styles.
 _COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a6d00")
 _STYLES = cycler(linestyle=("-", "--", "-.", ":")) * cycler(color=_COLORS)
 _TEACHER: dict[str, Any] = {"color": "#1b1b1b", "label": "teacher"}
@@ -36,9 +36,9 @@ class Picture:
     """One figure of the report.
 
     Attributes:
-        file: Its name.
-        title: Its heading.
-        caption: What is behind it.
+        file: Name of its file.
+        title: Heading of the figure.
+        caption: What the figure shows, and from how many games, seeds and episodes.
     """
 
     file: str
@@ -50,10 +50,10 @@ class Painter:
     """Draws a suite's figures.
 
     Args:
-        suite: Order of the entries.
-        tables: What is drawn.
-        scores: What it is computed from.
-        remark: A sentence for all figures and captions; empty for none.
+        suite: The suite, with the order of the entries.
+        tables: The numbers to draw.
+        scores: The runs' scores, from which the tables were computed.
+        remark: A sentence for all figures and captions; may be empty.
     """
 
     def __init__(self, suite: Suite, tables: Tables, scores: SuiteScores, remark: str) -> None:
@@ -65,8 +65,8 @@ class Painter:
         """Draw every figure into a folder.
 
         Args:
-            folder: Where.
-            sweeps: The suite's that have scores, each with its table.
+            folder: Folder for the files.
+            sweeps: The suite's sweeps that have scores, each with its table.
         """
         pictures = []
         for draw, file, title, caption in (
@@ -174,12 +174,12 @@ class Painter:
         colors = [self._styles[entry]["color"] for entry in table["entry"]]
         axes.barh(labels, table["high"] - table["low"], left=table["low"], color=colors, alpha=0.75)
         axes.scatter(table[value], labels, marker="|", s=400, color="black", zorder=3)
-        # Bars are drawn from below, and the best comes first.
+        # Bars are drawn from the bottom up, but the best entry comes first.
         axes.invert_yaxis()
         return axes
 
     def _save(self, figure: Figure, file: Path) -> None:
-        """Write a figure with its legend beside; what a reader must know stands above it."""
+        """Write a figure, with its legend on the right and the remark above."""
         lines: dict[str, Any] = {}
         for axes in figure.axes:
             handles, labels = axes.get_legend_handles_labels()
@@ -190,20 +190,20 @@ class Painter:
         figure.savefig(file, dpi=110)
 
     def _behind(self) -> str:
-        """How much play is behind a figure, and what its intervals are."""
+        """The end of a caption: games, seeds and episodes of a figure, and its intervals."""
         facts = [entry.facts for entry in self._scores.entries]
         shown = {name: _range(one[name] for one in facts) for name in facts[0]}
         per_point = f"{shown['episodes']} per point, " if shown["episodes"] else ""
-        alone = "; none where there is one run" if min(one["seeds"] for one in facts) == 1 else ""
+        alone = "; none for a single run" if min(one["seeds"] for one in facts) == 1 else ""
         return (
-            f"Games: {shown['games']}, seeds: {shown['seeds']}. Evaluation in environments and "
-            f"with seeds of its own, epsilon {shown['epsilon']}, episodes: {per_point}"
+            f"Games: {shown['games']}, seeds: {shown['seeds']}. Evaluated in separate environments "
+            f"with separate seeds, epsilon {shown['epsilon']}, episodes: {per_point}"
             f"{shown['final_episodes']} of the final weights. 95% stratified bootstrap intervals "
             f"over runs ({self._tables.resamples:,} resamples{alone}). {self._remark}"
         ).strip()
 
 
 def _range(numbers: Iterable[float | None]) -> str:
-    """From the least to the largest of those that are known; empty where none is."""
+    """The range of the known numbers, "least to largest"; empty if none is known."""
     values = sorted({number for number in numbers if number is not None})
     return " to ".join(f"{value:g}" for value in dict.fromkeys((*values[:1], *values[-1:])))

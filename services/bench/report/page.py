@@ -20,21 +20,21 @@ from services.run_report.html_page import html_page, inline_image
 _BODY = """<h1>{title}</h1>
 <p>{notes}</p>
 <ul>{remarks}</ul>
-<h2>Final scores, the best first</h2>
+<h2>Final scores, best first</h2>
 {scores}
 {sweeps}
 {figures}
 <h2>Returns of the final weights in each game: mean over seeds and 95% interval</h2>
 {games}
 {judged}
-<h2>What scores are measured by: 0 is the random policy, 1 the teacher</h2>
+<h2>Scale of the scores: 0 is the random policy, 1 the teacher</h2>
 {references}
 <h2>How the runs were made</h2>
 <p>Seeds of each entry and game: {seeds}.</p>
 {sessions}
-<p>Raw scores: evaluations.csv and references.csv of results/ beside suite.toml, and
-judged_episodes.csv where the environment judges episodes by more than the return.
-Numbers of the figures: the CSV files beside this page, and summary.json.</p>"""
+<p>Raw scores: evaluations.csv and references.csv in the suite's folder results/, and
+judged_episodes.csv if the environment has metrics besides the return.
+Numbers of the figures: the CSV files in this page's folder, and summary.json.</p>"""
 _NOT_RECORDED = "The commands and the versions of the code were not recorded."
 _JUDGED = "Episodes of the final weights; differences are from the teacher's on the same seeds"
 
@@ -54,15 +54,15 @@ def make_page(
     Args:
         suite: Title and notes.
         tables: Scores.
-        scores: What they were computed from.
+        scores: The runs' scores, from which the tables were computed.
         pictures: The figures.
-        remarks: What a reader must know before believing the numbers.
-        judged: What the environment judges episodes by; may be empty.
-        folder: Where the figures' files are.
-        sweeps: The suite's that have scores, each with its table.
+        remarks: Caveats that a reader must know.
+        judged: Table of the environment's metrics; may be empty.
+        folder: Folder of the figures' files.
+        sweeps: The suite's sweeps that have scores, each with its table.
 
     Returns:
-        A whole HTML document.
+        A complete HTML document.
     """
     references = scores.references
     body = _BODY.format(
@@ -82,7 +82,7 @@ def make_page(
 
 
 def _session(row: SessionRow) -> str:
-    made = f"Runs so made: {row.runs}. Code: {row.code}. Hardware: {row.hardware}."
+    made = f"Runs: {row.runs}. Code: {row.code}. Hardware: {row.hardware}."
     return f"<pre>{html.escape(row.command)}</pre>\n<p>{html.escape(made)}</p>"
 
 
@@ -104,7 +104,7 @@ def _html(table: pd.DataFrame) -> str:
 
 
 def _in_words(table: pd.DataFrame, name: str) -> list[str]:
-    """The estimates of that name, with their intervals where there are any."""
+    """The estimates in that column, with their intervals if there is more than one seed."""
     words = []
     for row in table.to_dict("records"):
         interval = f" ({row['low']:.3f} to {row['high']:.3f})" if row["seeds"] > 1 else ""
@@ -127,9 +127,9 @@ def _scores(tables: Tables, scores: SuiteScores) -> pd.DataFrame:
 
 
 def _learned(facts: Mapping[str, Any]) -> str:
-    """As of when the final scores of an entry are."""
+    """The updates and frames after which an entry's final scores were measured."""
     offline, online = facts["offline_updates"], facts["online_updates"]
-    return f"{offline:,} updates offline, {online:,} online, {facts['frames']:,} frames"
+    return f"{offline:,} offline updates, {online:,} online updates, {facts['frames']:,} frames"
 
 
 def _sweep(sweep: Sweep, table: pd.DataFrame) -> str:
@@ -152,7 +152,7 @@ def _games(tables: Tables, references: Mapping[str, ReferenceRow]) -> pd.DataFra
 
 
 def _references(references: Mapping[str, ReferenceRow]) -> pd.DataFrame:
-    """A column per game: there are fewer games than there is to say of each."""
+    """A table with a column per game, as there are fewer games than fields."""
     by_game = pd.DataFrame(references.values(), dtype=object).set_index("game").T
     words = by_game.rename(index=lambda field: field.replace("_", " "))
     return words.rename_axis(columns=None, index="game").reset_index()

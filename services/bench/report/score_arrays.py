@@ -33,16 +33,16 @@ class EntryScores:
     """The finished runs of one entry.
 
     Attributes:
-        entry: Its name.
-        games: G games, in the order of the suite.
-        frames: int64 [P], environment frames of online play, rising; the points that all its runs
-            have. The last are those of the final weights.
+        entry: Name of the entry.
+        games: Its G games, in the order of the suite.
+        frames: int64 [P], environment frames of online play at the P points that all runs of the
+            entry have, ascending; the last is that of the final weights.
         returns: float64 [R, G, P], mean returns of R repetitions.
         scores: float64 [R, G, P], the same, teacher-normalised.
-        facts: How much play is behind the scores: games, seeds (runs of each game), episodes (of
-            an evaluation during the runs, the fewest; None where there is none but the last),
-            final_episodes (the fewest), epsilon; and at the end frames, offline_updates and
-            online_updates (the most of its runs).
+        facts: Numbers for captions: games; seeds (runs of each game); episodes (fewest of an
+            evaluation during the runs; None if there is only the last one); final_episodes
+            (fewest); epsilon; and at the end of the runs frames, and offline_updates and
+            online_updates (most).
     """
 
     entry: str
@@ -64,11 +64,11 @@ class SuiteScores:
 
     Attributes:
         entries: In the order of the suite.
-        references: Game -> what its scores are measured by.
+        references: Game -> the scale of its scores.
         missing: Names of runs that are not finished.
-        left_out: Names of finished runs that are not counted, as other games have fewer.
-        unscaled: Names of finished runs that are not counted, as their game has no reference.
-        sessions: What the runs were made with.
+        left_out: Names of finished runs that are not counted, since other games have fewer.
+        unscaled: Names of finished runs that are not counted, since their game has no reference.
+        sessions: How the runs were made.
     """
 
     entries: tuple[EntryScores, ...]
@@ -83,8 +83,8 @@ def arrange(suite: Suite, results: Results) -> SuiteScores:
     """Arrange a suite's rows.
 
     Args:
-        suite: What was to be compared.
-        results: What is there of it.
+        suite: The suite.
+        results: Results of its runs so far.
 
     Raises:
         UserError: no run is finished and has a reference, a teacher is no better than the random
@@ -97,7 +97,8 @@ def arrange(suite: Suite, results: Results) -> SuiteScores:
     scaled = [run for run in finished if run[1] in references]
     if not scaled:
         raise UserError(
-            "no game with finished runs has a reference: its teacher is missing or has no score"
+            "no game with finished runs has a teacher with a score: let the suite finish its "
+            "teachers' runs, or name teachers whose cards have a score"
             if finished
             else "no run of this suite is finished yet; rrl bench run resumes it"
         )
@@ -124,12 +125,12 @@ def _names(runs: Iterable[_Run], *, without: Collection[_Run]) -> tuple[str, ...
 
 
 def _finished_curves(rows: Iterable[EvaluationRow]) -> dict[_Run, _Curve]:
-    """Curves of the finished runs, from the end of their offline stage on."""
+    """Curves of the finished runs, from the end of their offline stage."""
     runs: dict[_Run, list[EvaluationRow]] = {}
     for row in rows:
         runs.setdefault((row.entry, row.game, row.seed), []).append(row)
     return {
-        # Of two evaluations after as many frames the later counts: that of the final weights.
+        # Of two evaluations at the same frames the later counts: that of the final weights.
         run: {row.frames: row for row in rows if row.offline_updates == rows[-1].offline_updates}
         for run, rows in runs.items()
         if rows[-1].final
@@ -147,8 +148,8 @@ def _entry_scores(
     ends = sorted({max(curve) for curve in every})
     if len(ends) > 1:
         raise UserError(
-            f"the runs of {entry} end after different numbers of frames ({ends}): they were made "
-            "with different budgets, and cannot be put together"
+            f"the runs of {entry} end after different numbers of frames ({ends}), because they "
+            "were made with different budgets; run them again with one budget"
         )
     by_run = np.array([[curve[at].mean_return for at in frames] for curve in every])
     returns = by_run.reshape(len(repetitions), -1, len(frames))

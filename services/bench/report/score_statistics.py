@@ -1,4 +1,4 @@
-"""What the scores say, and how sure that is: a report's tables, by rliable's statistics.
+"""The tables of a report: statistics of the scores and their intervals, by rliable.
 
 Agarwal et al., 2021, "Deep reinforcement learning at the edge of the statistical precipice"
 (arXiv:2108.13264): interquartile means, stratified bootstrap intervals over runs, performance
@@ -36,13 +36,13 @@ class Tables:
     The entry with the best final score comes first, in all of them.
 
     Attributes:
-        labels: Entry -> what figures and tables call it: its label, and its games where it has
-            fewer than the suite.
+        labels: Entry -> its name in figures and tables: its label, and its number of games if it
+            has fewer than the suite.
         iqm_curve: entry, frames, games, seeds, iqm, low, high.
         performance_profiles: entry, threshold, share, low, high.
         improvement: entry, games, seeds, probability (to score above the teacher), low, high.
         games: entry, game, frames, seeds, mean_return, low, high, random_return, teacher_return.
-        resamples: Bootstrap resamples behind every interval.
+        resamples: Number of bootstrap resamples for each interval.
     """
 
     labels: Mapping[str, str]
@@ -57,12 +57,12 @@ def compute_tables(suite: Suite, scores: SuiteScores, *, resamples: int) -> Tabl
     """Compute everything that a report shows.
 
     Args:
-        suite: Labels of the entries.
-        scores: What there is of them.
-        resamples: Bootstrap resamples behind every interval, at least 1.
+        suite: The suite, with the labels of the entries.
+        scores: Scores of the entries.
+        resamples: Number of bootstrap resamples for each interval, at least 1.
     """
     best = max(float(entry.final.max()) for entry in scores.entries)
-    # From chance to a little beyond the best run; at least to beyond the teacher.
+    # From the random policy to a little above the best run, and at least above the teacher.
     thresholds = np.linspace(0.0, max(1.2, 1.05 * best), _THRESHOLDS)
     curves = {one.entry: estimate(one.scores, iqm, resamples) for one in scores.entries}
     ordered = sorted(scores.entries, key=lambda one: -curves[one.entry][0, -1])
@@ -93,7 +93,7 @@ def compute_tables(suite: Suite, scores: SuiteScores, *, resamples: int) -> Tabl
 
 
 def last_of(table: pd.DataFrame, *keys: str) -> pd.DataFrame:
-    """The last row of each entry (and of each of further keys): that of the final weights."""
+    """The last row of each entry, and of each value of further keys: that of the final weights."""
     return table.groupby(["entry", *keys], sort=False).tail(1)
 
 
@@ -103,7 +103,7 @@ def _table(keys: dict[str, Any], name: str, estimates: Estimates) -> pd.DataFram
 
 def _label(suite: Suite, one: EntryScores) -> str:
     label, games = suite.label_of(one.entry), len(one.games)
-    # Fewer games than the others: not the same task.
+    # With fewer games than the others, the entry's task is not the same.
     return label if games == len(suite.games) else f"{label} ({games}/{len(suite.games)} games)"
 
 
@@ -144,14 +144,14 @@ def improvement_over_teacher(final: Array) -> Array:
 
 
 def estimate(scores: Array, statistic: Callable[[Array], Array], resamples: int) -> Estimates:
-    """A statistic with its stratified bootstrap interval, the same each time.
+    """A statistic with its stratified bootstrap interval, deterministic.
 
     Args:
         scores: float64 [R, G, ...]; the R runs of each game are resampled.
         statistic: From scores to N numbers.
         resamples: Bootstrap resamples, at least 1.
     """
-    # rliable 1.2.0 draws from numpy's global generator whatever `random_state` it is given.
+    # rliable 1.2.0 ignores its `random_state`, and draws from NumPy's global generator.
     state = np.random.get_state()
     np.random.seed(0)
     try:

@@ -1,4 +1,4 @@
-"""A sweep with its setting as an axis: a table of its points, and lines over its first setting."""
+"""Tables and figures of a sweep, with its first setting as the axis."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from services.bench.report.score_statistics import Tables, last_of
 from services.bench.sweeps import Sweep, in_words, is_number, point_words
 
 _LOGARITHMIC_FROM = 20.0
-"""Ratio of the largest value to the least from which an axis is logarithmic."""
+"""The axis is logarithmic if the ratio of the largest value to the smallest is at least this."""
 
 
 def sweep_table(sweep: Sweep, tables: Tables) -> pd.DataFrame:
-    """The final scores of a sweep's points, in the order of the file, but for those without runs.
+    """The final scores of a sweep's points that have runs, in the order of the file.
 
     Args:
-        sweep: Of the suite.
-        tables: Of its report.
+        sweep: A sweep of the suite.
+        tables: Tables of the suite's report.
 
     Returns:
         A column for each setting, by its dotted name; entry, games, seeds, frames, iqm, low, high.
@@ -28,19 +28,19 @@ def sweep_table(sweep: Sweep, tables: Tables) -> pd.DataFrame:
     final = last_of(tables.iqm_curve).set_index("entry", drop=False)
     names = [name for name in sweep.points if name in final.index]
     rows = [sweep.points[name] for name in names]
-    # Of objects: whole numbers and truths stay what they are beside others.
+    # As objects, so that integers and booleans keep their types in a mixed column.
     values = pd.DataFrame(rows, columns=[*sweep.settings], dtype=object)
     return pd.concat([values, final.loc[names].reset_index(drop=True)], axis=1)
 
 
 def draw_sweep(axes: Axes, sweep: Sweep, table: pd.DataFrame, styles: Cycler[str, Any]) -> None:
-    """Draw scores over the first setting, a line for each combination of the others.
+    """Draw scores against the first setting, with a line for each combination of the others.
 
     Args:
-        axes: Where.
-        sweep: Of the suite.
-        table: Of `sweep_table`, with at least one row.
-        styles: Of the lines, in turn.
+        axes: Axes to draw on.
+        sweep: A sweep of the suite.
+        table: Table from `sweep_table`, with at least one row.
+        styles: Styles of the lines, in order.
     """
     first, *others = sweep.settings
     values = list(dict.fromkeys(map(in_words, table[first])))

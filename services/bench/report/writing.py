@@ -1,4 +1,6 @@
-"""A suite's report: figures, tables, summary.json and one page, in a folder that is swapped whole.
+"""Writes a suite's report: figures, tables, summary.json and one page, in a folder.
+
+A new report replaces the old one only when it is complete. The folder has:
 
 iqm_curve.png  final_iqm.png  performance_profiles.png  improvement.png  games.png
 iqm_curve.csv  performance_profiles.csv  improvement.csv  games.csv  episode_metrics.csv
@@ -34,7 +36,7 @@ SUMMARY = "summary.json"
 _ESTIMATE = ["point", "low", "high"]
 _NAMED_CHARACTERS = 300
 _MORE = f" ... ({SUMMARY} names all)"
-"""Ends a remark on more runs than have room in it."""
+"""Ends a remark that has no room for the names of all runs."""
 
 
 def write_report(
@@ -48,18 +50,18 @@ def write_report(
     """Aggregate a suite's results and write its report.
 
     Args:
-        suite: What was compared.
+        suite: The suite.
         results: Raw scores.
         out: The report's folder; replaced if it is a report.
-        resamples: Bootstrap resamples behind every interval.
-        mixed_protocols: Whether to continue, with a mark on every figure, where scores were
-            measured under different protocols.
+        resamples: Number of bootstrap resamples for each interval.
+        mixed_protocols: Whether to continue if scores were measured under different protocols; all
+            figures then have a note about it.
 
     Returns:
         The content of summary.json.
 
     Raises:
-        UserError: nothing is finished, scores do not compare, or the folder is something else or
+        UserError: no run is finished, scores are not comparable, or the folder has other content or
             cannot be written.
     """
     if resamples < 1:
@@ -68,8 +70,9 @@ def write_report(
     if different and not mixed_protocols:
         found = "\n".join(f"  {one}" for one in different)
         raise UserError(
-            f"scores were measured under different protocols, and do not compare:\n{found}\n"
-            "measure the teacher as the students are, or mark the report with --mixed-protocols"
+            f"scores were measured under different protocols, and are not comparable:\n{found}\n"
+            "measure the teacher with the students' protocol, or give --mixed-protocols to make a "
+            "report with a note about it"
         )
     scores = arrange(suite, results)
     remarks = _remarks(scores, different, not_noted)
@@ -91,8 +94,8 @@ def check_protocols(results: Results) -> tuple[list[str], list[str]]:
     """Compare the protocols of the students among themselves and with their teachers'.
 
     Returns:
-        Sentences on what was measured differently, with which scores do not compare; and on what
-        is unknown.
+        Sentences about differences, with which scores are not comparable; and about what is
+        unknown.
     """
     different: list[str] = []
     not_noted: list[str] = []
@@ -138,7 +141,7 @@ def _fill(
     sweeps = [(one, table) for one in suite.sweeps if len(table := sweep_table(one, tables))]
     for sweep, table in sweeps:
         table.to_csv(folder / f"sweep_{sweep.entry}.csv", index=False)
-    # Figures name no runs or games.
+    # Figures show remarks without the names of runs and games.
     marks = dict.fromkeys(f"{remark.partition(':')[0]}." for remark in remarks)
     pictures = Painter(suite, tables, scores, " ".join(marks)).draw_all(folder, sweeps)
     page = make_page(suite, tables, scores, pictures, remarks, judged, folder, sweeps)
@@ -185,18 +188,18 @@ def _summary(
 
 
 def _final(table: pd.DataFrame, statistic: str) -> dict[str, dict[str, float]]:
-    """Of each entry the last estimate, with its interval."""
+    """Entry -> its last estimate, with the interval."""
     rows = last_of(table).set_index("entry").rename(columns={statistic: "point"})
     return {str(entry): row for entry, row in rows[_ESTIMATE].to_dict("index").items()}
 
 
 def _remarks(scores: SuiteScores, different: Sequence[str], not_noted: Sequence[str]) -> list[str]:
-    remarks = [f"Scores do not compare: {one}." for one in different]
-    remarks += [f"Not known whether scores compare: {one}." for one in not_noted]
+    remarks = [f"Scores are not comparable: {one}." for one in different]
+    remarks += [f"Scores may not be comparable: {one}." for one in not_noted]
     for what, runs in (
         (f"The suite is incomplete, {len(scores.missing)} missing", scores.missing),
-        ("Not counted, as other games have fewer repetitions", scores.left_out),
-        ("Not counted, as the score of their teacher is unknown", scores.unscaled),
+        ("Runs not counted, since other games have fewer repetitions", scores.left_out),
+        ("Runs not counted, since the score of their teacher is unknown", scores.unscaled),
     ):
         if runs:
             named = textwrap.shorten(", ".join(runs), _NAMED_CHARACTERS, placeholder=_MORE)

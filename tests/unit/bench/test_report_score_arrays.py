@@ -115,7 +115,7 @@ def test_what_cannot_be_put_together_is_refused() -> None:
         _arrange([*asterix, *longer])
     with pytest.raises(UserError, match="no run of this suite is finished"):
         _arrange([evaluation("qdagger", "asterix", 0, 0, 5.0)])
-    with pytest.raises(UserError, match="no game with finished runs has a reference"):
+    with pytest.raises(UserError, match="no game with finished runs has a teacher with a score"):
         _arrange(asterix, ())
 
 

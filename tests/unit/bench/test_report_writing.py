@@ -71,7 +71,7 @@ def test_a_report_says_what_the_scores_come_to_and_what_is_missing(report: Path)
     for caption in captions:
         assert "Games: 1 to 2, seeds: 1 to 2." in caption
         assert "epsilon 0.001, episodes: 10 per point, 30 of the final weights" in caption
-        assert "(100 resamples; none where there is one run). The suite is incomplete" in caption
+        assert "(100 resamples; none for a single run). The suite is incomplete" in caption
 
 
 HOSTILE = '</td><script>x</script> & "<img src=http://d>"'
@@ -89,7 +89,7 @@ def test_the_page_shows_its_figures_and_what_made_them_and_runs_nothing(tmp_path
     # As of when scores are: `evaluation` learns once in four frames.
     assert page.count("<td>0 updates offline, 100 online, 400 frames</td>") == 2
     assert "Seeds of each entry and game: 0, 1." in page
-    assert "<pre>rrl bench run s.toml</pre>\n<p>Runs so made: 5. Code: rrl-agents 0.1.0. " in page
+    assert "<pre>rrl bench run s.toml</pre>\n<p>Runs: 5. Code: rrl-agents 0.1.0. " in page
     assert HOSTILE not in page and "<script" not in page
     # Two tables and the hardware.
     assert html.unescape(page).count(HOSTILE) == 3
@@ -143,7 +143,7 @@ def test_scores_of_another_protocol_are_refused_or_marked(tmp_path: Path) -> Non
         write_report(SUITE, mixed, tmp_path / "report", resamples=10)
     assert not (tmp_path / "report").exists()
     summary = write_report(SUITE, mixed, tmp_path / "report", resamples=10, mixed_protocols=True)
-    assert summary["remarks"][0].startswith("Scores do not compare: asterix: the teacher")
+    assert summary["remarks"][0].startswith("Scores are not comparable: asterix: the teacher")
     page = (tmp_path / "report/index.html").read_text()
     assert page.count("Scores do not compare. ") == 5, "every figure is marked"
 

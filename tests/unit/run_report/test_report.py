@@ -234,8 +234,8 @@ def test_what_a_stopped_run_has_done_is_told_beside_what_was_evaluated(
         "500 teacher steps, 1,172 student steps, 8 min 20 s at work" in out
     )
     assert "newest evaluation, after 1,100 updates and 400 steps of its own (the run is not" in text
-    assert "| the student's own steps | 400 | 1,172 |" in text
-    assert "| time at work | 7 min 40 s | 8 min 20 s |" in text
+    assert "| student steps | 400 | 1,172 |" in text
+    assert "| wall-clock time | 7 min 40 s | 8 min 20 s |" in text
     with pytest.raises(UserError, match="not finished"):
         export_baseline(run, COMMAND)
 
