@@ -23,7 +23,7 @@ from services.shared.errors import UserError
 
 
 class RunCheckpoints:
-    """Saves checkpoints of a run, and knows the newest.
+    """Saves checkpoints of a run, and tracks the newest.
 
     Args:
         run: Folder of the run.
