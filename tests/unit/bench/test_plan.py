@@ -108,7 +108,7 @@ def test_a_teacher_is_scored_as_its_students_are() -> None:
         (
             '"tabula_rasa"\nstudent = "minatar_dqn"',
             '"jsrl"',
-            r"\[entries.scratch\]: no student is named",
+            r"\[entries.scratch\]: student is missing",
         ),
         (
             '"method.offline_updates" = 500',

@@ -87,7 +87,7 @@ def test_the_page_shows_its_figures_and_what_made_them_and_runs_nothing(tmp_path
     drawn = [(tmp_path / f"{file}.png").read_bytes() for file in files]
     assert [base64.b64decode(image) for image in images] == drawn
     # As of when scores are: `evaluation` learns once in four frames.
-    assert page.count("<td>0 updates offline, 100 online, 400 frames</td>") == 2
+    assert page.count("<td>0 offline updates, 100 online updates, 400 frames</td>") == 2
     assert "Seeds of each entry and game: 0, 1." in page
     assert "<pre>rrl bench run s.toml</pre>\n<p>Runs: 5. Code: rrl-agents 0.1.0. " in page
     assert HOSTILE not in page and "<script" not in page
@@ -145,7 +145,7 @@ def test_scores_of_another_protocol_are_refused_or_marked(tmp_path: Path) -> Non
     summary = write_report(SUITE, mixed, tmp_path / "report", resamples=10, mixed_protocols=True)
     assert summary["remarks"][0].startswith("Scores are not comparable: asterix: the teacher")
     page = (tmp_path / "report/index.html").read_text()
-    assert page.count("Scores do not compare. ") == 5, "every figure is marked"
+    assert page.count("Scores are not comparable. ") == 5, "every figure is marked"
 
 
 def test_students_evaluated_differently_do_not_compare() -> None:

@@ -61,9 +61,9 @@ def test_a_teacher_may_be_trained_first() -> None:
     [
         ("seeds =", "sedes =", "did you mean seeds"),
         ("student =", "studnet =", "field entries.qdagger.studnet; did you mean student"),
-        ("seeds = [0, 1]", "seeds = []", "seeds are 0 runs; give 1 to 10,000"),
+        ("seeds = [0, 1]", "seeds = []", "seeds is 0 runs; give 1 to 10,000"),
         ("seeds = [0, 1]", "seeds = [0, -1]", "must be 0 to 4294967295, got -1"),
-        ("seeds = [0, 1]", "seeds = [1, 1]", "seeds has one twice"),
+        ("seeds = [0, 1]", "seeds = [1, 1]", "seeds has duplicates"),
         ("seeds = [0, 1]", 'seeds = ["0"]', "seeds.* whole number"),
         # 2 entries x 2 games x 2,501 seeds = 10,004 runs.
         ("[0, 1]", str([*range(2_501)]), "10,004 runs; give 1 to 10,000"),
@@ -71,13 +71,13 @@ def test_a_teacher_may_be_trained_first() -> None:
         ("[entries.scratch]", '[entries."a/b"]', "is not a valid name"),
         ("[entries.scratch]", "[entries.teacher]", "an entry is called 'teacher'.*rename"),
         ('name = "two_games"', "", "name is missing"),
-        (SETTING, '"seed" = 1', "fills it in from seeds"),
-        (SETTING, '"teacher.checkpoint" = "x"', r"from checkpoint of \[teacher\]"),
+        (SETTING, '"seed" = 1', "the suite sets it from seeds"),
+        (SETTING, '"teacher.checkpoint" = "x"', r"as checkpoint of \[teacher\]"),
         (SETTING, '"evaluation.episodes" = 7\nevaluation.episodes = 8', "twice"),
-        (ENTRYS_SETTING, '"environment.game" = "pong"', "fills it in from games"),
+        (ENTRYS_SETTING, '"environment.game" = "pong"', "the suite sets it from games"),
         (CHECKPOINT, 'method = "tabula_rasa"', "give a checkpoint, or method and student"),
-        (CHECKPOINT, 'checkpoint = "x"\nseed = 1', "seed and settings are not for a given"),
-        ('"tabula_rasa"', '"jsrl"\nlabel = "QDagger"', "labels has one twice"),
+        (CHECKPOINT, 'checkpoint = "x"\nseed = 1', "leave out method, student, seed and settings"),
+        ('"tabula_rasa"', '"jsrl"\nlabel = "QDagger"', "labels has duplicates"),
         # matplotlib would read a formula, fail at it, or leave the name out of its legends.
         ('label = "QDagger"', 'label = "$\\\\oops$"', r"label is .*without '\$'"),
         ('label = "QDagger"', 'label = "_QDagger"', "not beginning with '_'"),
@@ -87,8 +87,8 @@ def test_a_teacher_may_be_trained_first() -> None:
             '"environment.random_return" = 1.0',
             "entries.qdagger: settings has environment.random_return; give it in",
         ),
-        (ENTRYS_SETTING, '"teacher.mean_return" = 1.0', "has teacher.mean_return; all runs"),
-        (SETTING, '"teacher.mean_return" = 1.0', "each game has its own"),
+        (ENTRYS_SETTING, '"teacher.mean_return" = 1.0', "has teacher.mean_return; give it in"),
+        (SETTING, '"teacher.mean_return" = 1.0', "games differ in it"),
         ('name = "two_games"', 'name = "two_games', "Illegal"),
     ],
 )
@@ -154,7 +154,7 @@ def test_a_sweep_becomes_an_entry_for_each_point_of_its_grid() -> None:
         ('"online_steps" = 5', r"sweep has online_steps = 5; give a list of its values"),
         ('"online_steps" = []', r"sweep has online_steps = \[\]; give a list"),
         ('"online_steps" = [5, 5]', "sweep has duplicate values of online_steps: 5, 5"),
-        ('"online_steps" = ["a b", "a-b"]', "two points of its sweep get one name"),
+        ('"online_steps" = ["a b", "a-b"]', "two points of its sweep have the same name"),
         (f'"a" = {[*range(100)]}\n"b" = {[*range(100)]}', "sweep has 10,000 points; give at most"),
     ],
 )
@@ -165,5 +165,5 @@ def test_a_sweep_that_is_none_is_refused(sweep: str, message: str) -> None:
 
 def test_a_setting_is_swept_or_set() -> None:
     twice = '[entries.qdagger.sweep]\n"method.offline_updates" = [1]\n[entries.scratch]'
-    with pytest.raises(ValueError, match=r"method.offline_updates stands in settings and in sweep"):
+    with pytest.raises(ValueError, match=r"method.offline_updates is in both settings and sweep"):
         parse_suite(changed("[entries.scratch]", twice))

@@ -184,7 +184,7 @@ def test_the_page_is_one_file_that_shows_its_images_and_says_what_made_them(
         "student.gif",
     }
     for words in (
-        "final evaluation, after 1,100 updates and 400 steps of its own: -8.00 ± 1.00",
+        "final evaluation, after 1,100 updates and 400 of its own steps: mean return -8.00 ± 1.00",
         "How it was made rrl train qdagger --run 'my run' seed: 1234 code: rrl-agents 0.1.0, "
         "commit abc hardware: 2 cores",
     ):
@@ -231,9 +231,9 @@ def test_what_a_stopped_run_has_done_is_told_beside_what_was_evaluated(
     assert "at the last evaluation, after 1,100 updates: 1,000 offline and 100 online" in out
     assert (
         "in the newest checkpoint, after 1,293 updates: 1,000 offline and 293 online updates, "
-        "500 teacher steps, 1,172 student steps, 8 min 20 s at work" in out
+        "500 teacher steps, 1,172 student steps, 8 min 20 s of wall-clock time" in out
     )
-    assert "newest evaluation, after 1,100 updates and 400 steps of its own (the run is not" in text
+    assert "newest evaluation, after 1,100 updates and 400 of its own steps (the run is not" in text
     assert "| student steps | 400 | 1,172 |" in text
     assert "| wall-clock time | 7 min 40 s | 8 min 20 s |" in text
     with pytest.raises(UserError, match="not finished"):
@@ -244,7 +244,7 @@ def test_what_goes_beyond_a_budget_is_said(make_run: MakeRun, report: Report) ->
     run = configure(make_run(), budgets={"teacher_steps": 499, "online_steps": 400})
     save(run, online_updates=100, teacher_steps=500, actor_steps=476)
     out, text = report(run), page_of(run)
-    for line in ("400 student steps asked, 476 played", "499 teacher steps asked, 500 collected"):
+    for line in ("476 student steps of a budget of 400", "500 teacher steps of a budget of 499"):
         assert line in out and line in text
 
 
@@ -252,7 +252,7 @@ def test_returns_given_by_the_caller_come_before_those_of_the_config(
     make_run: MakeRun, report: Report
 ) -> None:
     run = configure(make_run(), random_return=None)
-    with pytest.raises(UserError, match="random policy is not known.*--random-return"):
+    with pytest.raises(UserError, match="random policy is unknown.*--random-return"):
         report(run)
     # (-8 - -16) / (0 - -16)
     out = report(run, teacher_return=0.0, random_return=-16.0)
@@ -279,7 +279,7 @@ def test_a_baseline_made_of_a_run_stands_beside_another_with_its_own_score(
     assert baseline is not None
     assert (baseline.method, baseline.student_return) == ("tabula_rasa", -8.0)
     assert (baseline.teacher_normalised_score, baseline.frames) == (0.75, 1_600)
-    assert "tabula_rasa, beside | -8.00 | 0.75" in page_of(run)
+    assert "tabula_rasa (baseline) | -8.00 | 0.75" in page_of(run)
     assert COMMAND in page_of(run)
     assert (200, 100, 30) in colours(run)
 
@@ -338,7 +338,7 @@ def test_a_number_of_a_baseline_is_finite(make_run: MakeRun, tmp_path: Path) -> 
     file = tmp_path / "baseline.json"
     text = export_baseline(make_run(), COMMAND)
     file.write_text(text.replace('"mean_return": -8.0', '"mean_return": NaN'))
-    with pytest.raises(UserError, match="is no baseline file"):
+    with pytest.raises(UserError, match="is not a baseline file"):
         read_baseline(file)
 
 
@@ -413,7 +413,7 @@ def test_a_folder_that_is_no_run_is_refused_with_nothing_written(
     ("random_return", "message"),
     [
         ("-20", "random_return is '-20'; it must be a finite number"),
-        (-4.0, "no score can be given"),
+        (-4.0, "the score cannot be computed"),
     ],
 )
 def test_a_run_without_usable_references_is_refused(
