@@ -262,6 +262,12 @@ def _check_budgets(experiment: Experiment) -> None:
             f"replay_capacity {config.replay_capacity} is less than min_replay_size "
             f"{min_replay_size}: replay would never be learned from; raise the former"
         )
+    if config.teacher.data is None and targets.teacher_steps > config.replay_capacity:
+        raise ValueError(
+            f"the teacher would play {targets.teacher_steps} steps (teacher_steps), and its table "
+            f"keeps the last {config.replay_capacity} (replay_capacity): raise the latter, or "
+            "lower the former"
+        )
 
 
 def describe(experiment: Experiment) -> dict[str, Any]:

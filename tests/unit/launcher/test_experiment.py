@@ -158,7 +158,7 @@ def test_the_learner_keeps_the_teachers_data_where_it_is_small(catch_teacher: Pa
     assert keeps(teacher_steps=11_600_000, replay_capacity=12_000_000)
     assert keeps(teacher_steps=11_700_000, replay_capacity=12_000_000) is False
     assert keeps(teacher_steps=10, keeps_teacher_data=False) is False
-    assert keeps(teacher_steps=12_000_000, keeps_teacher_data=True)
+    assert keeps(teacher_steps=12_000_000, replay_capacity=12_000_000, keeps_teacher_data=True)
     # There is no other memory.
     assert keeps(teacher_steps=10, one_process=True) is False
     # Nothing of the teacher's is drawn.
@@ -220,6 +220,11 @@ def test_what_is_shown_before_a_run_names_teacher_and_game(catch_teacher: Path) 
         (None, {"online_steps": 20_000}, "online_steps 20000 .* min_replay_size 20000"),
         (None, {"teacher_steps": 0}, "offline updates need data of the teacher"),
         (None, {"replay_capacity": 100}, "capacity 100 is less than min_replay_size 20000"),
+        (
+            None,
+            {"teacher_steps": 30_001, "replay_capacity": 30_000},
+            "30001 steps .* keeps the last 30000",
+        ),
     ],
 )
 def test_what_does_not_fit_together_is_refused(
