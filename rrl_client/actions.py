@@ -1,6 +1,7 @@
-"""How a teacher acts by its scores: greedily by Q-values, by drawing from a policy's logits.
+"""Chooses a teacher's actions from its scores: greedily by Q-values, or by sampling from logits.
 
-Needs numpy only: agents from outside act by it, too. N is the states of a batch, A the actions.
+Needs only NumPy, since other people's agents use it, too. N is the number of states in a batch, A
+that of actions.
 """
 
 from __future__ import annotations
@@ -22,16 +23,16 @@ def teacher_actions(
 
     Args:
         scores: float32 [N, A], finite.
-        output: What the scores are: "q_values", the best of which is taken, the first of equal
-            ones; or "logits", of a policy softmax(logits / temperature) to draw from.
-        temperature: Divides logits, above 0; None for 1. Q-values do without.
-        random: Where the draws come from; untouched by Q-values.
+        output: Kind of the scores: "q_values", of which the best is taken, the first of equal ones;
+            or "logits", from whose policy softmax(logits / temperature) actions are sampled.
+        temperature: Temperature of logits, above 0; None for 1. Ignored for Q-values.
+        random: Random generator for samples; not used for Q-values.
 
     Returns:
         int64 [N].
 
     Raises:
-        ValueError: When the output is another.
+        ValueError: The output is neither.
     """
     preferences = action_preferences(scores, output=output, temperature=temperature, random=random)
     actions: NDArray[np.int64] = preferences.argmax(axis=1)
@@ -45,12 +46,13 @@ def action_preferences(
     temperature: float | None,
     random: np.random.Generator,
 ) -> NDArray[np.float32]:
-    """Numbers whose largest marks the action that a teacher takes, drawn at each call.
+    """Numbers of which the largest marks the teacher's action; for logits, sampled at each call.
 
-    For callers who act by the best of some values. A draw from softmax(z) is the argmax of z plus
-    independent standard Gumbel noise (Gumbel, 1954; Maddison et al., 2014, arXiv:1411.0030).
+    For callers that take the action with the largest value. A sample from softmax(z) is the argmax
+    of z plus independent standard Gumbel noise (Gumbel, 1954; Maddison et al., 2014,
+    arXiv:1411.0030).
 
-    Args and errors are those of `teacher_actions`.
+    Arguments and errors are those of `teacher_actions`.
 
     Returns:
         float32 [N, A]; Q-values as they are.

@@ -13,10 +13,10 @@ _NOT_IN_A_HOST = frozenset("/\\@[]?#, \t")
 
 
 class Address(NamedTuple):
-    """Where a service listens.
+    """Address of a service.
 
     Attributes:
-        host: Name or IP address; an IPv6 address stands without brackets.
+        host: Name or IP address; an IPv6 address has no brackets.
         port: TCP port, 1 to 65535.
     """
 
@@ -60,7 +60,7 @@ def endpoints(target: str) -> list[str]:
             if target.startswith("//"):
                 target = target[2:].partition("/")[2]
             break
-    # Whatever else is in it stays: it must not hide whom gRPC would connect to.
+    # Keep the rest as it is, so that every address that gRPC would connect to is checked.
     return target.split(",")
 
 
@@ -70,7 +70,7 @@ def bare_host(host: str) -> str:
 
 
 def _what_is_wrong(given: str) -> str | None:
-    """Why a text is not a "host:port", whatever its port; None where it is one."""
+    """Why a text is not a "host:port"; None if it is one. Does not check the port's range."""
     host, colon, _ = given.rpartition(":")
     if "://" in given:
         return _url(given)

@@ -1,20 +1,20 @@
-"""Which query goes to which replica's stream, and what becomes of it: pure bookkeeping.
+"""Assigns queries to the streams of replicas, and tracks them until they are settled.
 
     submit ─▶ waiting ─▶ outbox of a replica ─▶ under way ─▶ settled
                  ▲         (credit taken)          │
                  ├──── the stream broke ◀──────────┤
                  └──── full or draining, later ◀───┘
 
-No threads, sockets or clocks: it is called from one event loop, with the time (seconds of
-`time.monotonic`). Queries are idempotent, so what a broken stream leaves unanswered is sent again,
-elsewhere if need be, until its deadline. Observations lie in the memory that a stream shares with
-its server, as far as there are free rows, and travel in the message otherwise.
+This module has no threads, sockets or clocks: one event loop calls it, and passes the time, in
+seconds of `time.monotonic`. Queries are idempotent, so a query that a broken stream leaves
+unanswered is sent again until its deadline, if necessary to another replica. Observations are put
+into the memory that a stream shares with its server, or into the message if no rows are free.
 
-A query goes to the replica with the fewest rows under way among those with enough credit, and among
-equals to the one asked longest ago: a client with one query at a time uses all of them alike. While
-no replica is connected, queries wait for its return; after `OFFLINE_GRACE_SECONDS` of that, new
-ones fail at once: an absent teacher must not hold its callers up. Where none was ever seen, all
-fail at once. A replica that stays away while others answer is logged.
+A query goes to the replica with the fewest rows in flight among those with enough credit, and among
+equal ones to the one that was used longest ago, so that a client with one query at a time uses all
+of them equally. While no replica is connected, queries wait; after `OFFLINE_GRACE_SECONDS`, new
+ones fail at once, so that an absent teacher does not block its callers. If no replica has ever been
+connected, all queries fail at once. If a replica stays away while others answer, this is logged.
 """
 
 from __future__ import annotations
@@ -41,29 +41,31 @@ from rrl_client.v1 import teacher_pb2
 _LOG = logging.getLogger(__name__)
 
 OFFLINE_GRACE_SECONDS = 2.0
-"""How long a teacher may be away until new queries fail at once."""
+"""Time after which new queries fail at once, if no replica is connected."""
 
 LONG_AWAY_SECONDS = 10.0
-"""How long one of several replicas may be away until the log says so; a restart may take that."""
+"""Time after which the log reports that one of several replicas is away; a restart may take that
+long."""
 
 FRAME_BYTES = 2**20
-"""Most bytes of observations sent together, unless those of one query alone are more."""
+"""Most bytes of observations in one message, unless a single query has more."""
 
 
 @dataclasses.dataclass(slots=True, eq=False)
 class StreamQuery:
-    """One query on its way over streams.
+    """One query, from its submission until it is settled.
 
     Attributes:
-        observations: [B, ...], in the byte order of this machine; must not change until settled.
-        request: The message, without the observations.
-        deadline: When the answer becomes worthless, in seconds of `time.monotonic`.
-        owner: The driver's own.
-        tag: Its number on every stream.
-        attempts: How often it was sent.
-        memory_offset: Where its observations lie in the memory shared with the replica that has
-            it; None where they travel in the message.
-        outcome: The answer or the error, once it is settled.
+        observations: [B, ...], in the byte order of this machine; must not change until the query
+            is settled.
+        request: The request, without the observations.
+        deadline: Time at which the query is given up, in seconds of `time.monotonic`.
+        owner: Any object that the driver attaches.
+        tag: Number of the query, the same on every stream.
+        attempts: Number of times that it was sent.
+        memory_offset: Offset in bytes of its observations in the memory shared with its replica;
+            None if they are in the message.
+        outcome: The answer or the error, once the query is settled.
     """
 
     observations: NDArray[Any]
@@ -85,15 +87,15 @@ class Replica:
     """The state of one replica's stream.
 
     Attributes:
-        address: Whom errors name.
-        is_open: Whether queries may be assigned: it granted credit and is not draining.
-        is_draining: Whether it announced its end.
-        away_since: When its stream ended, or could not be opened; None once it is open again, and
-            before the first attempt.
-        is_reported: Whether the log says that it is away.
+        address: Address of the replica, for error messages.
+        is_open: Whether queries may be assigned: it has granted credit and is not draining.
+        is_draining: Whether it has announced its end.
+        away_since: Time at which its stream ended, or could not be opened; None once it is open
+            again, and before the first attempt.
+        is_reported: Whether its absence has been logged.
         last_turn: Number of the newest query that was assigned to it.
-        memory: Where observations may lie; None where messages carry them all.
-        memory_state: Whether this stream has been offered the memory, and has accepted it.
+        memory: Shared memory for observations; None if all observations go into messages.
+        memory_state: Whether the memory was offered on this stream, and accepted or declined.
     """
 
     def __init__(self, address: str) -> None:
@@ -119,23 +121,23 @@ class Replica:
 
     @property
     def has_something_to_send(self) -> bool:
-        """Whether `Dispatcher.take_frame` would give a frame."""
+        """Whether `Dispatcher.take_frame` would return a frame."""
         return bool(self.outbox or self.cancelled_tags or self.should_offer)
 
     def put(self, observations: NDArray[Any]) -> int | None:
-        """Lay observations into the memory; None where they have to travel in the message."""
+        """Put observations into the memory; None if they must go into the message."""
         if self.memory is None or self.memory_state != "accepted":
             return None
         return self.memory.put(observations)
 
     @property
     def should_offer(self) -> bool:
-        """Whether memory is there that this stream has not been offered."""
+        """Whether there is memory that has not been offered on this stream."""
         return self.memory is not None and self.memory_state == "" and self.granted > 0
 
 
 class Dispatcher:
-    """All queries of one client, and the streams they go over.
+    """All queries of one client, and the streams of its replicas.
 
     Attributes:
         replicas: The state of each stream.
@@ -143,11 +145,11 @@ class Dispatcher:
     """
 
     def __init__(self, addresses: Iterable[str], name: str) -> None:
-        """Begin with no stream open.
+        """Start without an open stream.
 
         Args:
-            addresses: One for each stream.
-            name: Whom errors name when it is not a single replica's.
+            addresses: The address of each stream's replica.
+            name: Name for error messages that are not about a single replica.
         """
         self.replicas = [Replica(address) for address in addresses]
         self._name = name
@@ -171,30 +173,30 @@ class Dispatcher:
         return [query for query in held if query.outcome is None]
 
     def take_settled(self) -> list[StreamQuery]:
-        """The queries settled since the last call, for the driver to hand out."""
+        """The queries settled since the last call, whose outcomes the driver passes on."""
         settled, self._settled = self._settled, []
         return settled
 
     @property
     def next_event(self) -> float:
-        """When `tick` has something to do at the latest, in seconds of `time.monotonic`."""
+        """Latest time at which to call `tick`, in seconds of `time.monotonic`."""
         deadlines = (query.deadline for query in self.unsettled())
         return min(self.next_retry, min(deadlines, default=math.inf))
 
     @property
     def next_retry(self) -> float:
-        """When a query that was refused for now is due again; infinite where there is none."""
+        """Time at which the next refused query is due for a retry; infinite if there is none."""
         return min((due for due, _ in self._delayed), default=math.inf)
 
     def share_memory(self, row_bytes: int, rows: int) -> None:
-        """Offer every stream memory; once: what is of another size travels in messages."""
+        """Offer shared memory on every stream, once; rows of another size go into messages."""
         if self._memory_size is None:
             self._memory_size = row_bytes, rows
             for replica in self.replicas:
                 replica.memory = _shared_rows(row_bytes, rows)
 
     def add_replica(self, address: str) -> Replica:
-        """One more stream; it is open once it grants credit."""
+        """Add a replica's stream, which is open once the replica grants credit."""
         replica = Replica(address)
         if self._memory_size is not None:
             replica.memory = _shared_rows(*self._memory_size)
@@ -202,7 +204,7 @@ class Dispatcher:
         return replica
 
     def submit(self, query: StreamQuery, now: float) -> None:
-        """Take a query in; it may be settled at once."""
+        """Accept a query; it may be settled at once."""
         query.tag = self._next_tag
         self._next_tag += 1
         away, grace = self._away_since, OFFLINE_GRACE_SECONDS if self._was_seen else 0.0
@@ -213,7 +215,7 @@ class Dispatcher:
         self._assign_waiting()
 
     def note_presence(self) -> None:
-        """Note that a teacher answered elsewhere: it is not away, and worth waiting for."""
+        """Note that the teacher answered another call, so that queries wait for its streams."""
         self._was_seen = True
         self._away_since = None
 
@@ -222,7 +224,7 @@ class Dispatcher:
         self._give_up(query, client_errors.cancelled())
 
     def close(self) -> None:
-        """Settle everything: the client was closed."""
+        """Settle all queries, since the client was closed."""
         for query in self.unsettled():
             self._settle(query, client_errors.closed(self._name))
         self._waiting.clear()
@@ -235,7 +237,7 @@ class Dispatcher:
                 replica.memory = None
 
     def take_frame(self, replica: Replica, now: float) -> teacher_pb2.QueryFrame | None:
-        """What the replica's stream should send next, several queries together; None if nothing."""
+        """The next message for a replica's stream, with one or several queries; None if none."""
         frame = teacher_pb2.QueryFrame(cancelled_tags=replica.cancelled_tags)
         replica.cancelled_tags.clear()
         if replica.should_offer:
@@ -244,7 +246,7 @@ class Dispatcher:
         while replica.outbox:
             query = replica.outbox[0]
             if query.outcome is not None:
-                # Given up in the meantime: the next one may have its credit.
+                # The query was given up: the next one may use its credit.
                 replica.outbox.popleft()
                 replica.credit += query.rows
                 self._assign_waiting()
@@ -262,7 +264,7 @@ class Dispatcher:
         return frame if has_content else None
 
     def arrived(self, replica: Replica, frame: teacher_pb2.AnswerFrame, now: float) -> None:
-        """Take in what a replica says; its first frame opens its stream."""
+        """Process a message from a replica; its first message opens its stream."""
         if frame.draining:
             replica.is_draining = True
             replica.is_open = False
@@ -289,7 +291,7 @@ class Dispatcher:
             if query.memory_offset is not None and replica.memory is not None:
                 replica.memory.give_back(query.memory_offset, query.rows)
                 query.memory_offset = None
-            # Queries that ran out of time here are settled already.
+            # Queries that expired here are settled already.
             if query.outcome is not None:
                 continue
             if answer.WhichOneof("result") == "response":
@@ -299,12 +301,12 @@ class Dispatcher:
         self._assign_waiting()
 
     def broken(self, replica: Replica, error: TeacherError | None, now: float) -> None:
-        """A replica's stream ended.
+        """Process the end of a replica's stream.
 
         Args:
-            replica: Whose.
-            error: Why; None when the replica ended it in order.
-            now: The time.
+            replica: The replica.
+            error: Why the stream ended; None if the replica closed it properly.
+            now: The present time, in seconds of `time.monotonic`.
         """
         lost = [*replica.under_way.values(), *replica.outbox]
         replica.reset()
@@ -328,7 +330,7 @@ class Dispatcher:
         self._assign_waiting()
 
     def tick(self, now: float) -> None:
-        """Give up what is past its deadline, and repeat what is due; call it often."""
+        """Give up queries past their deadline, and retry those that are due; call it often."""
         for query in self.unsettled():
             if query.deadline <= now:
                 self._give_up(query, self._expiry_error(query, now))
@@ -350,7 +352,7 @@ class Dispatcher:
             return
         for replica in self.replicas:
             if query.tag in replica.under_way:
-                # The replica settles it too, and gives its credit back with that.
+                # The replica still answers the cancelled query, which returns its credit.
                 replica.cancelled_tags.append(query.tag)
         self._settle(query, error)
 
@@ -359,7 +361,7 @@ class Dispatcher:
         self.waiting_rows += query.rows
 
     def _assign_waiting(self) -> None:
-        """Give waiting queries, in their order, to the replicas that have room for them."""
+        """Assign waiting queries, in order, to replicas with enough credit."""
         while self._waiting:
             query = self._waiting[0]
             if query.outcome is None:
@@ -376,7 +378,7 @@ class Dispatcher:
     def _refused(
         self, replica: Replica, query: StreamQuery, failure: teacher_pb2.Failure, now: float
     ) -> None:
-        """A replica refused a query: repeat what may find room later or elsewhere."""
+        """Process a refusal: retry if the query may succeed later or on another replica."""
         after = failure.retry_after_ms / 1000 if failure.retry_after_ms else None
         error = client_errors.error_of_code(
             failure.code, failure.message or "no details", replica.address, after
@@ -389,7 +391,7 @@ class Dispatcher:
             self._settle(query, error)
 
     def _reject_too_large(self, lost: list[StreamQuery], error: TeacherError) -> None:
-        """A message over the server's limit ends its stream: its largest query is the culprit."""
+        """If a message over the server's limit ended the stream, reject its largest queries."""
         if isinstance(error, TeacherRejected):
             sent = [query for query in lost if query.attempts and query.outcome is None]
             largest = max((query.observations.nbytes for query in sent), default=0)
@@ -404,7 +406,7 @@ class Dispatcher:
         away_for = now - replica.away_since
         if others and away_for >= LONG_AWAY_SECONDS and not replica.is_reported:
             _report(replica, away_for, others, error)
-        # A replica that is still connecting may be there.
+        # A replica that is still connecting does not count as away.
         is_away = all(each.away_since is not None for each in self.replicas)
         if not is_away or isinstance(error, TeacherRejected):
             return
@@ -468,9 +470,9 @@ def _add_query(frame: teacher_pb2.QueryFrame, query: StreamQuery, now: float) ->
 
 
 def _replica_for(query: StreamQuery, replicas: Iterable[Replica]) -> Replica | None:
-    """The least busy replica with room; a query larger than all credit goes out alone.
+    """The least busy replica with enough credit; a query larger than all credit is sent alone.
 
-    Such a query is refused by the server, whose message says what fits.
+    The server refuses such a query with a message that says what fits.
     """
     with_room = [
         replica
@@ -485,5 +487,5 @@ def _busyness(replica: Replica) -> tuple[int, int]:
 
 
 def _timeout_ms(seconds: float) -> int:
-    """A timeout for the wire: uint32, and 0 would mean the server's longest."""
+    """The timeout as sent: a uint32 of at least 1, since 0 means the server's longest."""
     return int(min(max(1000 * seconds, 1), 2**32 - 1))

@@ -1,15 +1,16 @@
-"""What must not cross a fork: gRPC's threads stay behind, and sockets and shared memory are shared.
+"""Detects forks of a process with connections, which do not survive a fork.
 
-A child that spoke through its parent's connections would take the parent's answers and give it its
-own; one that made connections of its own would wait for threads that do not exist.
+Sockets and shared memory are shared with the child: if it used its parent's connections, each would
+receive the other's answers. gRPC's threads are not copied: if the child made its own connections,
+it would wait for threads that do not exist.
 """
 
 from __future__ import annotations
 
 import os
 
-# gRPC reads it once, when it is first used. Its own handling of forks gives up wherever a thread
-# waits in gRPC, as that of an event loop does, and then crashes the child, whatever that does.
+# gRPC reads this once, at its first use. gRPC's own handling of forks fails if a thread waits in
+# gRPC, as an event loop's does, and then crashes the child whatever it does.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 _connected_in: int | None = None
@@ -20,10 +21,10 @@ class Forked(RuntimeError):
 
 
 def note_connection() -> None:
-    """Remember that this process has connections.
+    """Note that this process has connections.
 
     Raises:
-        Forked: it was forked from one that has.
+        Forked: it was forked from a process that has connections.
     """
     global _connected_in
     check_not_forked()
@@ -31,7 +32,7 @@ def note_connection() -> None:
 
 
 def check_not_forked() -> None:
-    """See that this process was not forked from one that has connections.
+    """Check that this process was not forked from one that has connections.
 
     Raises:
         Forked: it was.
@@ -44,7 +45,7 @@ def check_not_forked() -> None:
 
 
 def is_connected() -> bool:
-    """Whether this process has connections: a copy of it could have none."""
+    """Whether this process has connections, so that a fork of it could not connect."""
     return _connected_in == os.getpid()
 
 

@@ -1,4 +1,4 @@
-"""An event loop in a thread of its own."""
+"""An event loop that runs in its own thread."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from typing import Any, TypeVar
 _Result = TypeVar("_Result")
 
 _CANCEL_SECONDS = 2.0
-"""What takes longer to hear that it is cancelled is left as it is."""
+"""Longest wait for cancelled coroutines to end."""
 
 
 class LoopThread:
-    """Runs coroutines for threads; uvloop where it is installed (a tenth less CPU per message)."""
+    """Runs coroutines for other threads, with uvloop if installed (10% less CPU per message)."""
 
     def __init__(self, name: str) -> None:
-        """Start it.
+        """Start the thread.
 
         Args:
-            name: Of the thread.
+            name: Name of the thread.
         """
         self.name = name
         self.loop = _new_event_loop()
@@ -31,24 +31,24 @@ class LoopThread:
 
     @property
     def is_closed(self) -> bool:
-        """Whether it has ended."""
+        """Whether the loop has ended."""
         return self.loop.is_closed()
 
     @property
     def is_current(self) -> bool:
-        """Whether the caller runs on this thread, and must not wait for it."""
+        """Whether the caller runs on this thread, and so must not wait for it."""
         return threading.current_thread() is self._thread
 
     def run(self, coroutine: Coroutine[Any, Any, _Result]) -> _Result:
-        """Run to the end, and return or raise what it does."""
+        """Run a coroutine, and wait for its result."""
         return self.start(coroutine).result()
 
     def start(self, coroutine: Coroutine[Any, Any, _Result]) -> concurrent.futures.Future[_Result]:
-        """Run beside the caller; cancelling the future cancels the coroutine."""
+        """Run a coroutine without waiting; cancelling the future cancels the coroutine."""
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
 
     def close(self) -> None:
-        """End the loop and its thread, and what still runs there; a second call does nothing."""
+        """Cancel all coroutines, and end the loop and its thread; a second call does nothing."""
         if not self.loop.is_closed():
             self.run(_cancel_others())
             self.loop.call_soon_threadsafe(self.loop.stop)
@@ -57,7 +57,7 @@ class LoopThread:
 
 
 async def _cancel_others() -> None:
-    """Cancel what runs beside the caller, and wait for it, as `asyncio.run` does at its end."""
+    """Cancel all other tasks, and wait for them, as `asyncio.run` does at its end."""
     others = asyncio.all_tasks() - {asyncio.current_task()}
     for task in others:
         task.cancel()

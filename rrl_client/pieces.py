@@ -1,4 +1,4 @@
-"""A batch that is larger than one request: cut into pieces, whose answers are joined again."""
+"""Splits a batch that is too large for one request, and joins the answers."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from rrl_client.codec import TeacherAnswer
 from rrl_client.spec import TeacherDescription
 
 PIECES_UNDER_WAY = 4
-"""Pieces of one batch on their way at once: some travel while one is computed."""
+"""Most pieces of one batch in flight: some are transferred while one is computed."""
 
 SEEK_SECONDS = 1.0
-"""How long a replica is looked for that has the version which other pieces were answered by."""
+"""Longest search for a replica with the version that answered the other pieces."""
 
 SEEK_PAUSE_SECONDS = 0.01
 
-# What a message holds beside its observations: shape, dtype, model, version, tags; a few hundred
-# bytes, unless names are very long.
+# Bytes of a message besides its observations: shape, dtype, model, version and tags take a few
+# hundred bytes, unless names are very long.
 _MESSAGE_OVERHEAD_BYTES = 16 * 1024
 
 
@@ -30,8 +30,8 @@ class VersionsDiffer(Exception):
     """The pieces of a batch were answered by several versions of the model.
 
     Attributes:
-        best: Content hash of the one to ask for: the newest on its server, and where replicas
-            differ, the one that most of them serve.
+        best: Content hash of the version to request: the newest on its server; if replicas differ,
+            the one that most of them serve.
     """
 
     def __init__(self, versions: Iterable[str], best: str) -> None:
@@ -52,10 +52,10 @@ def cut(observations: NDArray[Any], rows: int) -> list[NDArray[Any]]:
 
 
 def join(answers: Sequence[TeacherAnswer]) -> TeacherAnswer:
-    """The pieces' answers as one.
+    """Join the answers of the pieces.
 
     Raises:
-        VersionsDiffer: They come from different parameters, which must not be mixed.
+        VersionsDiffer: The answers are from different parameters, which must not be mixed.
     """
     if len(answers) == 1:
         return answers[0]

@@ -1,4 +1,4 @@
-"""Observations as they travel: row-major, whatever order their axes have in memory."""
+"""Copies observations to row-major order, in which they are sent."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ _SHORT_AXIS = 16
 
 
 def copy_row_major(observations: NDArray[Any], into: NDArray[Any]) -> None:
-    """Copy observations; for stacks that lie frame by frame, a third of NumPy's processor time.
+    """Copy observations; stacks stored frame by frame take a third of NumPy's CPU time.
 
-    NumPy goes along the last axis of the copy. With four frames behind the pixels that is a loop of
-    four bytes for each pixel; here it is one loop over all pixels for each frame.
+    NumPy loops over the last axis of the copy: with four frames on that axis, a loop of four bytes
+    for each pixel. This function loops over all pixels for each frame.
 
     Args:
-        observations: [B, ...], with axes in any order of memory.
-        into: Of the same shape and dtype, row-major.
+        observations: [B, ...], with any memory order of the axes.
+        into: Array of the same shape and dtype, row-major.
     """
     last = observations.shape[-1]
-    # Packed last axes, as in every second state or in a crop, NumPy copies in blocks.
+    # If the last axis is contiguous, as in slices and crops, NumPy copies it in blocks.
     is_packed = observations.strides[-1] == observations.itemsize
     if is_packed or last > _SHORT_AXIS:
         into[...] = observations

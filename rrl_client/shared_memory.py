@@ -1,11 +1,11 @@
-"""Memory that a client shares with a teacher on the same host: observations lie there once.
+"""Memory that a client shares with a teacher on the same host, to avoid copies of observations.
 
-    client: creates the file, lays observations into free rows, says on its stream where they begin
+    client: creates the file, writes observations into free rows, sends their offset on its stream
     server: maps the file read-only, copies a query's rows into a batch
 
-The file is anonymous and sealed against change of size, so that neither side can pull pages away
-under the other (an access beyond the end of a file is a SIGBUS). It exists as long as somebody has
-it open or mapped: there is no name to clean up after a crash. Answers travel in messages.
+The file is anonymous and its size is sealed, so that neither side can shrink it under the other (an
+access beyond the end of a file raises SIGBUS). It exists as long as a process has it open or
+mapped; it has no name, so a crash leaves nothing to clean up. Answers are sent in messages.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ if sys.platform != "win32":
     import fcntl
 
 NAME = "rrl-observations"
-"""How the file's name begins, as /proc shows it after "/memfd:"."""
+"""The file's name in /proc, after "/memfd:"."""
 
 PROOF_BYTES = 32
-"""The end of the file: random bytes that only those who can read it know."""
+"""Length of the random bytes at the end of the file, which prove that a process can read it."""
 
-# Linux's numbers: Pythons built against an old C library lack the names, not the ability.
+# Linux's numbers: a Python that was built against an old C library lacks the names.
 _MFD_CLOEXEC = 0x1
 _MFD_ALLOW_SEALING = 0x2
 _F_ADD_SEALS = 1033
 _F_GET_SEALS = 1034
 _SIZE_SEALS = 0x1 | 0x2 | 0x4
-"""Sealed: the seals themselves, shrinking, growing."""
+"""Seals of the file: no further seals, no shrinking, no growing."""
 
 _MOST_BYTES = 256 * 2**20 - PROOF_BYTES
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -47,10 +47,10 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 @functools.cache
 def host_id() -> str:
-    """Identity of this host and boot; empty, which matches nothing, where it is unknown.
+    """Identity of this host and boot; empty, which matches no host, if unknown.
 
-    Containers on one kernel have it in common; those that do not see each other's processes cannot
-    share memory all the same, and the server declines.
+    Containers on one kernel have the same identity. If they do not see each other's processes, they
+    cannot share memory anyway, and the server declines.
     """
     try:
         return _BOOT_ID.read_text().strip()
@@ -68,12 +68,12 @@ def is_sealed(descriptor: int) -> bool:
 
 
 class SharedRows:
-    """Rows of observations in shared memory, of one size; not safe for threads.
+    """Rows of observations in shared memory, all of one size; not thread-safe.
 
     Attributes:
-        descriptor: Of the file.
-        size_bytes: Its size.
-        proof: Its last bytes.
+        descriptor: File descriptor.
+        size_bytes: Size of the file.
+        proof: Last bytes of the file.
     """
 
     def __init__(self, row_bytes: int, rows: int) -> None:
@@ -81,10 +81,10 @@ class SharedRows:
 
         Args:
             row_bytes: Bytes of one observation, at least 1.
-            rows: Most observations; fewer where they would be more than 256 MiB.
+            rows: Number of rows; reduced if they would take more than 256 MiB.
 
         Raises:
-            OSError: The system has none to give, or a row is larger than what may be shared.
+            OSError: The system has no shared memory, or a row is larger than the limit.
         """
         rows = min(rows, _MOST_BYTES // row_bytes)
         if rows < 1:
@@ -98,13 +98,13 @@ class SharedRows:
         self._all = self._free = (1 << rows) - 1
 
     def put(self, observations: NDArray[Any]) -> int | None:
-        """Lay observations into free rows.
+        """Write observations into free rows.
 
         Args:
             observations: [B, ...], in the byte order of this machine.
 
         Returns:
-            The byte where they begin; None where they don't fit now, or at all.
+            Their offset in bytes; None if too few rows are free, or the rows have another size.
         """
         rows = len(observations)
         if observations.nbytes != rows * self.row_bytes:
@@ -124,17 +124,17 @@ class SharedRows:
         self._free |= ((1 << rows) - 1) << (offset // self.row_bytes)
 
     def reset(self) -> None:
-        """Free all rows: their reader is gone."""
+        """Free all rows, since their reader is gone."""
         self._free = self._all
 
     def close(self) -> None:
-        """Close the file; the memory stays as long as somebody maps it."""
+        """Close the file; the memory stays as long as a process has it mapped."""
         if self.descriptor >= 0:
             os.close(self.descriptor)
             self.descriptor = -1
 
     def _take(self, rows: int) -> int | None:
-        """The lowest of `rows` adjacent free rows, taken now: so few pages are in use."""
+        """Take the first `rows` adjacent free rows, so that few pages are used; None if none."""
         # The free rows are the set bits. Bit i of `starts`: rows i to i + covered - 1 are free.
         starts, covered = self._free, 1
         while covered < rows:
@@ -149,7 +149,7 @@ class SharedRows:
 
 
 def _create(size_bytes: int) -> int:
-    """An anonymous file of a size, zeroed and sealed; gives its descriptor."""
+    """Create an anonymous file of this size, zeroed and sealed; returns its descriptor."""
     if sys.platform != "linux":
         raise OSError("memory is shared on Linux only")
     descriptor = _memory_file()

@@ -1,8 +1,8 @@
-"""The queries of a client over long-lived streams, one for each replica.
+"""Sends the queries of a client over long-lived streams, one for each replica.
 
-All of it runs in one event loop: a task for each replica opens its stream, reads it and opens it
-again; another one sends what the dispatcher has for it. Queries that come while a frame is being
-sent travel together in the next one.
+Everything runs in one event loop. For each replica, one task opens its stream, reads it and reopens
+it; another sends the messages of the dispatcher. Queries that arrive while a message is being sent
+go together into the next one.
 """
 
 from __future__ import annotations
@@ -27,20 +27,21 @@ from rrl_client.errors import TeacherError
 from rrl_client.v1 import teacher_pb2, teacher_pb2_grpc
 
 WAITING_ROWS = 4096
-"""Rows that may wait for credit; one more query is refused. A loop cannot hold its callers up."""
+"""Rows that may wait for credit; then further queries are refused, as an event loop cannot block
+its callers."""
 
 MEMORY_ROWS = 1024
-"""What a service grants a stream by default; pages cost memory when they are first used."""
+"""Rows of shared memory: the default credit of a stream. Pages take memory only once used."""
 
 _TICK_SECONDS = 0.05
-"""Deadlines are kept this exactly."""
+"""Precision of deadlines."""
 
 
 class StreamPool:
-    """The streams of one client; made and used in one event loop.
+    """The streams of one client; create and use it in one event loop.
 
     Attributes:
-        break_count: How often a stream that had been open ended; after it another server may
+        break_count: Number of times that an open stream has ended; after that, another server may
             answer.
     """
 
@@ -55,9 +56,9 @@ class StreamPool:
 
         Args:
             channels: Address and channel of each stream.
-            name: Whom errors name.
-            count_replicas: How many replicas stand behind the first channel by now; called, in a
-                thread, when a stream has ended. None where their number is fixed.
+            name: Name of the teacher in error messages.
+            count_replicas: Returns the present number of replicas of the first channel; called in a
+                thread when a stream has ended. None if the number is fixed.
         """
         self._loop = asyncio.get_running_loop()
         self._dispatcher = Dispatcher([address for address, _ in channels], name)
@@ -78,9 +79,10 @@ class StreamPool:
 
         Args:
             observations: [B, ...], in the byte order of this machine; must not change until the
-                answer is there.
-            request: The message, without the observations.
-            deadline: In seconds of `time.monotonic`; an error by then is the future's.
+                future is done.
+            request: The request, without the observations.
+            deadline: Time in seconds of `time.monotonic`, by which the future gets an answer or an
+                error.
         """
         future: asyncio.Future[TeacherAnswer] = self._loop.create_future()
         if self._is_closed:
@@ -103,17 +105,17 @@ class StreamPool:
         return future
 
     def share_memory(self, row_bytes: int, rows: int = MEMORY_ROWS) -> None:
-        """Offer every server memory to lay observations in; only where they run on this host.
+        """Offer every server shared memory for observations; only for servers on this host.
 
         Args:
-            row_bytes: Bytes of one observation; others travel in messages.
-            rows: Observations it has room for.
+            row_bytes: Bytes of one observation; observations of another size go into messages.
+            rows: Number of observations that fit into the memory.
         """
         self._dispatcher.share_memory(row_bytes, rows)
         self._flush()
 
     def note_presence(self) -> None:
-        """Note that the teacher answered elsewhere: streams that wait to open again do so now."""
+        """Note that the teacher answered another call: streams that wait to reopen do so now."""
         self._dispatcher.note_presence()
         self._reopen.set()
 
@@ -129,7 +131,7 @@ class StreamPool:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def abandon(self) -> None:
-        """Give up what the system holds for it, after its event loop has ended."""
+        """Release system resources, after the event loop has ended."""
         self._is_closed = True
         self._dispatcher.close()
 
@@ -142,7 +144,7 @@ class StreamPool:
         self._tasks.append(self._loop.create_task(self._keep_open(replica, stub)))
 
     async def _grow(self) -> None:
-        """Open a stream to each replica that has come since."""
+        """Open a stream to each new replica."""
         if self._count_replicas is None:
             return
         count = await asyncio.to_thread(self._count_replicas)
@@ -157,7 +159,7 @@ class StreamPool:
         self._flush()
 
     def _flush(self) -> None:
-        """Wake senders that have something to send, and hand out what is settled."""
+        """Wake senders that have a message to send, and complete the futures of settled queries."""
         for replica, work in self._work.items():
             if replica.has_something_to_send:
                 work.set()
@@ -184,7 +186,7 @@ class StreamPool:
         failures = 1
         while True:
             error = await self._converse(replica, stub)
-            # gRPC swallows a cancellation that comes while it opens a call.
+            # gRPC ignores a cancellation that arrives while it opens a call.
             if self._is_closed:
                 return
             was_open = replica.granted > 0
@@ -198,7 +200,7 @@ class StreamPool:
             await self._wait_to_reopen(backoff_seconds(failures) * random.uniform(0.8, 1.2))
 
     async def _wait_to_reopen(self, seconds: float) -> None:
-        # Not asyncio.wait_for, which swallows a cancellation that comes with the event.
+        # Not asyncio.wait_for, which ignores a cancellation that arrives together with the event.
         reopened = asyncio.ensure_future(self._reopen.wait())
         try:
             await asyncio.wait((reopened,), timeout=seconds)
@@ -206,7 +208,7 @@ class StreamPool:
             reopened.cancel()
 
     async def _converse(self, replica: Replica, stub: Any) -> TeacherError | None:
-        """One stream from its opening to its end; gives the reason of the end."""
+        """Run one stream from its start to its end; returns why it ended."""
         call = stub.EvaluateStream()
         sender = self._loop.create_task(self._send(replica, call))
         try:
@@ -230,7 +232,7 @@ class StreamPool:
 
     async def _send(self, replica: Replica, call: Any) -> None:
         work = self._work[replica]
-        # The reader sees how a stream ended; here it only ends.
+        # The reader handles the error with which a stream ends.
         with contextlib.suppress(grpc.RpcError, asyncio.InvalidStateError):
             while not replica.is_draining:
                 if not replica.has_something_to_send:

@@ -1,7 +1,7 @@
 """Channels whose calls carry a bearer token: plain gRPC channels with the metadata added.
 
-A thin wrapper at a few microseconds per call. gRPC's own call credentials start a thread for every
-call, its interceptors make an object (asyncio: a task) for every call.
+A thin wrapper, which takes a few microseconds per call. gRPC's own call credentials start a thread
+for every call, and its interceptors create an object (in asyncio, a task) for every call.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ Metadata = tuple[tuple[str, str], ...]
 """Keys and values that are sent along with a call."""
 
 TokenMetadata = Callable[[], Metadata]
-"""Gives what the next call carries."""
+"""Returns the metadata of the next call."""
 
 _KINDS_OF_METHODS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
 
 
 def bearer_metadata(token: str) -> Metadata:
-    """The metadata by which a call shows its token (RFC 6750)."""
+    """The metadata of a call with this token (RFC 6750)."""
     return (("authorization", f"Bearer {token}"),)
 
 
@@ -31,7 +31,7 @@ class TokenChannel:
         self._token = token
 
     def __getattr__(self, name: str) -> Any:
-        """What the channel has, with the token in what makes methods."""
+        """An attribute of the channel; methods that it makes add the token to their calls."""
         found = getattr(self._channel, name)
         if name not in _KINDS_OF_METHODS:
             return found

@@ -48,10 +48,10 @@ UpdateBlock = Callable[
 ]
 """Compiled updates, of K gradient steps; consumes the state it is given (its buffers are donated).
 
-Of the state, from `initial_train_state` or the last call; K batches, every array with the leading
-axes [K, B]; weights and rates of the K updates; how many of them to make, 1 to K; the target
-network's period in updates, int32 []; and a JAX random key, the same one for all updates of a run.
-Metrics have the leading axis K; those of updates that were not made say nothing.
+Arguments: the state, from `initial_train_state` or the last call; K batches, every array with the
+leading axes [K, B]; weights and rates of the K updates; how many of them to make, 1 to K; the
+target network's period in updates, int32 []; and a JAX random key, the same for all updates of a
+run. Metrics have the leading axis K; ignore those of updates that were not made.
 """
 
 

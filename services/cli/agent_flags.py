@@ -103,6 +103,6 @@ def _environment(agent: Agent, flags: Sequence[str]) -> EnvironmentConfig:
     if "--environment.game" in names:
         return EnvironmentConfig()
     raise UserError(
-        f"{agent.card.name} does not say which game it plays: give --environment.game, and "
-        "--environment.name where it is none of Atari"
+        f"{agent.card.name} does not record its game: give --environment.game, and "
+        "--environment.name if the game is not an Atari game"
     )

@@ -28,14 +28,15 @@ def asked_teacher(
         backend: What runs the teacher of `reference`.
 
     Raises:
-        UserError: there is no such teacher, the address is invalid, or the service does not answer.
+        UserError: the teacher does not exist, the address is invalid, or the service does not
+            answer.
     """
     with contextlib.ExitStack() as ending, user_errors((TeacherError,)):
         if reference is None:
             target = str(parse_address(address or ""))
             yield target, peers.security(target)
             return
-        # Here and not above: --help needs none of it.
+        # Imported here, since --help does not need it.
         from services.teacher.server import build_teacher
 
         server = build_teacher(

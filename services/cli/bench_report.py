@@ -34,7 +34,7 @@ def bench_report(
     Raises:
         UserError: it is not a suite's folder, no run is finished, or the scores are not comparable.
     """
-    # Here and not above: --help needs none of it.
+    # Imported here, since --help does not need it.
     from services.bench.collecting import collect
     from services.bench.folder import BenchFolder
     from services.bench.plan import plan_suite

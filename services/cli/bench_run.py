@@ -36,7 +36,7 @@ def bench_run(
     Raises:
         UserError: The suite file is invalid, the folder belongs to another suite, or a run failed.
     """
-    # Here and not above: --help needs none of it.
+    # Imported here, since --help does not need it.
     from services.bench.session import run_suite
 
     logging.basicConfig(format="%(message)s", stream=sys.stdout)

@@ -58,7 +58,7 @@ class EvaluatorConfig:
         teacher_address: Address of the teacher service, as for `TeacherClient`; None if the
             teacher's return is known.
         peers: TLS and credentials for the learner; None for plaintext without a token.
-        teacher_peers: TLS and credentials for the teacher; likewise.
+        teacher_peers: TLS and credentials for the teacher; None likewise.
         video: GIF of the final student's first episode; None for none.
         poll_seconds: Time between requests for weights to evaluate.
     """

@@ -42,10 +42,10 @@ class Job:
         replay: The shards, in their order.
         teacher_address: Address of the teacher service, as for `TeacherClient`; None without one.
         peers: TLS and credentials for learner and replay; None for plaintext without a token.
-        teacher_peers: TLS and credentials for the teacher; likewise.
+        teacher_peers: TLS and credentials for the teacher; None likewise.
         host: Interface to listen on.
         port: Port to listen on; 0 picks a free one.
-        control_port: Port of replay's control service; likewise.
+        control_port: Port of replay's control service; 0 picks a free one.
         metrics_port: Port of the metrics page, for a role that serves its own; None for no page.
         security: TLS and tokens of the server.
         teacher_backend: Backend of the teacher, as in `TeacherConfig`.

@@ -113,7 +113,7 @@ def test_an_agent_that_does_not_say_its_game_needs_flags(
 ) -> None:
     agent = str(FIXTURES / "sb3_ppo_cart_pole" / "model.zip")
     assert rrl(["evaluate", agent]) == 2
-    assert "does not say which game it plays" in capsys.readouterr().err
+    assert "does not record its game" in capsys.readouterr().err
     game = ("--environment.name=gymnasium", "--environment.game=CartPole-v1")
     found = evaluated(capsys, agent, *game, "--episodes=2", "--environment.max-episode-steps=5")
     assert found["protocol"]["acts"] == "at temperature 1.0"
@@ -132,7 +132,7 @@ def test_a_policy_of_a_game_that_is_none_here_needs_flags(
         "        return np.zeros((len(observations), 2), np.float32)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    assert "does not say which game it plays" in errors(capsys, "evaluate", "own_game:Policy")
+    assert "does not record its game" in errors(capsys, "evaluate", "own_game:Policy")
 
 
 def errors(capsys: pytest.CaptureFixture[str], *words: str) -> str:

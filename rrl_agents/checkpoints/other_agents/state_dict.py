@@ -150,6 +150,6 @@ def _activation(layers: list[Layer], hints: Hints, is_cleanrl: bool, output: Out
     if is_cleanrl:
         return "tanh" if output == "logits" else "relu"
     raise LeftOpen(
-        "nothing in it says what function is behind its hidden layers: ACTIVATION is relu or tanh",
+        "the file does not record the activation of its hidden layers: ACTIVATION is relu or tanh",
         activation="ACTIVATION",
     )
