@@ -135,8 +135,8 @@ def as_observations(given: ArrayLike, about: TeacherDescription | None) -> NDArr
     Args:
         given: [B, *observation_shape]: an array, nested lists of numbers, or an object with
             `__array__`.
-        about: What the teacher takes; None where that is not known yet, which only an array may be
-            sent without.
+        about: The teacher's description; None if it is unknown yet, in which case only an array is
+            allowed.
 
     Raises:
         TeacherRejected: It is not an array of numbers, a single observation, or its numbers do not
@@ -329,11 +329,14 @@ def _in_memory(
     offset: int, size: int, itemsize: int, memory: NDArray[np.uint8] | None
 ) -> NDArray[np.uint8]:
     if memory is None:
-        raise InvalidRequest("observations are said to lie in shared memory, but none is shared")
+        raise InvalidRequest(
+            "the request has an offset in shared memory, but this stream shares none; send the "
+            "observations in the message"
+        )
     if offset % itemsize or offset + size > len(memory):
         raise InvalidRequest(
-            f"observations are said to lie at byte {offset} of shared memory; give a multiple of "
-            f"{itemsize} up to {max(len(memory) - size, 0)}"
+            f"the offset in shared memory is {offset} bytes; give a multiple of {itemsize} up to "
+            f"{max(len(memory) - size, 0)}"
         )
     return memory[offset : offset + size]
 
@@ -372,9 +375,9 @@ def fill_action_values(
     teacher_version: str,
     model_version: int,
 ) -> None:
-    """Write the answer to one request where it belongs, e.g. into a frame, which saves a copy.
+    """Write the answer to one request into a message, e.g. part of a frame, which saves a copy.
 
-    Arguments beside the message are those of `encode_action_values`.
+    The other arguments are those of `encode_action_values`.
     """
     response.batch_rows, response.num_actions = action_values.shape
     response.action_values = action_values.astype(_ACTION_VALUE, copy=False).tobytes()

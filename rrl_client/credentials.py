@@ -86,7 +86,7 @@ class Watched(Generic[Value]):
 
 
 def _stamp(path: Path) -> _Stamp | None:
-    """What tells one content of a file from the next; None where there is no such file."""
+    """Identifies the present content of a file; None if the file does not exist."""
     try:
         status = path.stat()
     except OSError:

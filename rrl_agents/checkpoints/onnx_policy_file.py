@@ -119,7 +119,7 @@ def _check_self_contained(encoded: bytes, path: Path) -> None:
     for tensor in tensors:
         if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
             raise ValueError(
-                f"{path}: the weights {tensor.name[:_MAX_TEXT]!r} lie in another file; export the "
+                f"{path}: the weights {tensor.name[:_MAX_TEXT]!r} are in another file; export the "
                 "model as one file"
             )
 

@@ -58,13 +58,13 @@ class Page:
         return [sample for sample in self.samples.get(name, ()) if wanted <= sample.labels.items()]
 
     def value(self, name: str, **labels: str) -> float | None:
-        """The sum of the samples with these labels; None where there is none, or no finite one."""
+        """The sum of the samples with these labels; None if there are none or it is not finite."""
         found = self.find(name, **labels)
         total = sum(sample.value for sample in found)
         return total if found and math.isfinite(total) else None
 
     def total(self, name: str, **labels: str) -> float:
-        """As `value`, with 0 where there is none."""
+        """As `value`, with 0 instead of None."""
         return self.value(name, **labels) or 0.0
 
     def label_values(self, label: str, **labels: str) -> list[str]:
@@ -80,12 +80,12 @@ class Page:
         (`histogram_quantile`) of values at or above 0.
 
         Args:
-            name: The histogram's; several with these labels count as one.
-            q: 0 to 1.
-            labels: Whose values.
+            name: Name of the histogram; several with these labels count as one.
+            q: Share of the values, 0 to 1.
+            labels: Labels of the histogram.
 
         Returns:
-            The value; None where there are none.
+            The value; None if the histogram is empty or missing.
         """
         counts: dict[float, float] = collections.defaultdict(float)
         for bucket in self.find(f"{name}_bucket", **labels):

@@ -61,7 +61,7 @@ def track_outcome(run: Path, summary: Summary, trackers: Sequence[TrackerName]) 
 
     Args:
         run: Its folder.
-        summary: Of its report.
+        summary: Summary of its report.
         trackers: The trackers, whose libraries must be installed.
     """
     tracking = RunTracking(trackers, run)
@@ -81,8 +81,8 @@ def show_outcome(run: Path, summary: Summary) -> None:
     """Print the outcome of a run, and where its report is.
 
     Args:
-        run: Its folder.
-        summary: Of its report.
+        run: Folder of the run.
+        summary: Summary of its report.
     """
     low, high = summary.student_return_interval
     lines = [

@@ -45,7 +45,7 @@ def list_teachers(*, game: str | None = None, json: bool = False) -> None:
     else:
         print(f"no teacher{'' if game is None else f' of {game}'} here")
     print(
-        f"\nall but bundled and packaged ones lie in {cache_directory()}; get more: rrl teacher "
+        f"\nfetched, imported and exported ones are in {cache_directory()}; get more: rrl teacher "
         "fetch"
     )
 

@@ -28,7 +28,7 @@ _HEADINGS = (
     *("queries\n/s", "rows\n/s", "queue\nrows", "wait\np50 ms", "wait\np99 ms"),
     *("latency\np99 ms", "rejects\n/s", "expiries\n/s"),
 )
-"""Of the columns of `_priority`."""
+"""Headings of the columns of `_priority`."""
 
 
 def top(*, metrics: str = "127.0.0.1:9101", interval: float = 2.0, once: bool = False) -> None:

@@ -33,7 +33,7 @@ def check_interval(seconds: float) -> None:
 
 
 def make_console(plain_width: int = PLAIN_WIDTH) -> Console:
-    """The terminal's, or one of `plain_width` columns where there is no terminal."""
+    """A console for the terminal; if there is none, one of `plain_width` columns."""
     console = Console()
     return console if console.is_terminal else Console(width=plain_width)
 

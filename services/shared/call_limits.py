@@ -128,7 +128,7 @@ class _Kind:
     async def enter(self, context: _Context) -> None:
         """Count a call until it ends; refuses calls beyond the limit."""
         if self._under_way >= self._calls:
-            await _exhausted(context, f"{self._calls} calls are under way here")
+            await _exhausted(context, f"{self._calls} calls are active, the limit")
         self._under_way += 1
         context.add_done_callback(self._left)  # type: ignore[arg-type]
 

@@ -21,7 +21,7 @@ from services.shared.errors import UserError
 
 _UNANSWERED = 'rrl_actor_queries_total{result="unanswered"}'
 
-_NO_LEARNER = "no learner is known; where one is up, give --learner-address and --metrics"
+_NO_LEARNER = "no learner is known; if one is running, give --learner-address and --metrics"
 
 READINGS = {
     "rrl_teacher_queue_rows": "{:,.0f} rows waiting",
@@ -75,7 +75,7 @@ class RunStatus:
 
     Attributes:
         run: Its folder; None without one.
-        note: Why the learner's progress is unknown; None where it is known.
+        note: Why the learner's progress is unknown; None if it is known.
         progress: The learner's answer, else the progress in the newest checkpoint.
         checkpoint: The newest.
         roles: Those that were queried.

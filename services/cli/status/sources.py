@@ -75,7 +75,7 @@ def read_folder(run: Path) -> tuple[GetProgressResponse, RunCheckpoint] | None:
         run: Folder of the run.
 
     Returns:
-        Both; None where there is no checkpoint yet.
+        Both; None if there is no checkpoint yet.
 
     Raises:
         UserError: the folder is not a run, or a file in it is damaged.

@@ -184,7 +184,7 @@ class Stream:
         tag, request = message.tag, message.request
         if tag in self._under_way:
             # The client could not say which answer belongs to which query.
-            raise StreamProtocolError(f"tag {tag} is under way already; give each query its own")
+            raise StreamProtocolError(f"tag {tag} is in use by an unanswered query; use another")
         rows = request.batch_rows
         try:
             query = self._reader.read(
@@ -198,7 +198,7 @@ class Stream:
                 self._reader.refused(request, RefusalCode.RESOURCE_EXHAUSTED, "credit")
                 raise Refusal(
                     RefusalCode.RESOURCE_EXHAUSTED,
-                    f"{self._rows_out} of {self._credit_rows} rows of this stream are under way; "
+                    f"{self._rows_out} of {self._credit_rows} rows of this stream are in flight; "
                     "wait for credit",
                     retry_after_seconds=_CREDIT_RETRY_SECONDS,
                 )

@@ -81,7 +81,7 @@ def test_a_run_without_a_role_that_is_up_is_told_from_its_newest_checkpoint(tmp_
     found = look_at(tmp_path)
     text = drawn(found)
     assert (
-        "no learner is known; where one is up, give --learner-address and --metrics; this" in text
+        "no learner is known; if one is running, give --learner-address and --metrics; this" in text
     )
     # The units and the numbers of the progress display: (0 + 1) / (3 + 1) = 0.25.
     assert "online" in text and "120 / 220 steps" in text and "offline" not in text
