@@ -28,7 +28,7 @@ class JsrlConfig:
             decisions of an episode, with k drawn uniformly from 1 to K. 100 is 1 / (1 - discount);
             with 0 there is no roll-in.
         roll_in_decay: Factor in [0, 1) by which K is multiplied after each iteration.
-        iteration_steps: Student decisions in one iteration.
+        iteration_steps: Decisions in one iteration, including the teacher's in the roll-in.
         mixture_share: Initial probability that the teacher takes a step after the roll-in; 0 leaves
             these steps to the student.
         mixture_steps: Decisions over which that probability falls linearly to 0.
