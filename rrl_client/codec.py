@@ -330,12 +330,12 @@ def _in_memory(
 ) -> NDArray[np.uint8]:
     if memory is None:
         raise InvalidRequest(
-            "the request has an offset in shared memory, but this stream shares none; send the "
-            "observations in the message"
+            "the request has an offset in shared memory, but none is shared; send the observations "
+            "in the message"
         )
     if offset % itemsize or offset + size > len(memory):
         raise InvalidRequest(
-            f"the offset in shared memory is {offset} bytes; give a multiple of {itemsize} up to "
+            f"the offset is byte {offset} of shared memory; give a multiple of {itemsize} up to "
             f"{max(len(memory) - size, 0)}"
         )
     return memory[offset : offset + size]
