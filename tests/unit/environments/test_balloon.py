@@ -12,7 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rrl_agents.environments.balloon import NUM_ACTIONS, STATION_RADIUS_METRES, Balloon
+from rrl_agents.environments.balloon import (
+    NUM_ACTIONS,
+    OBSERVATION_SIZE,
+    STATION_RADIUS_METRES,
+    Balloon,
+)
+from rrl_agents.environments.registry import EnvironmentConfig, make_environment
+from rrl_agents.networks.mlp import mlp
+from services.launcher.presets import BALLOON_PERCIATELLI, PRESETS
 from services.library.catalogue import locate
 from services.teacher.policies.entry_point import card_of_policy, make_policy
 
@@ -187,3 +195,27 @@ def test_it_is_flown_without_tensorflow_and_in_silence() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_networks_see_all_elements_on_one_scale() -> None:
+    environment = make_environment(EnvironmentConfig(name="balloon"), 1)
+    spec = environment.spec
+    low, high = np.asarray(spec.frame_low), np.asarray(spec.frame_high)
+    assert low.shape == high.shape == spec.frame_shape
+    seen = []
+    # Winds differ between flights, more than within one.
+    for seed in range(100, 108):
+        seen.append(environment.reset(seed)[0])
+        seen += [environment.step(np.asarray([step % 3])).observation[0] for step in range(10)]
+    environment.close()
+    scaled = 2 * (np.asarray(seen) - low) / (high - low) - 1
+    # By what they are called: means of 0 and deviations of 1, if a flight's start is like the rest.
+    assert abs(scaled.mean()) < 0.3
+    assert 0.5 < np.sqrt(np.mean(scaled**2)) < 1.5
+    assert np.abs(scaled).max() < 20
+
+
+def test_the_packages_own_student_sees_observations_as_they_are() -> None:
+    network = PRESETS["tabula_rasa"][BALLOON_PERCIATELLI].network
+    observations = np.random.default_rng(0).uniform(-1, 1.25, (2, OBSERVATION_SIZE))
+    np.testing.assert_allclose(mlp(observations, network), observations, atol=1e-6)
