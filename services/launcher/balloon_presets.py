@@ -41,6 +41,7 @@ _ELEMENTS = 1_099
 
 _TEACHERS_FLIGHTS, _STUDENTS_FLIGHTS = 100, 60
 _OFFLINE_UPDATES = 60_000
+_TEACHER_DATA_SHARE = 0.5
 _LEARNING_RATE = 1e-4
 
 _Q_LEARNING = QLearningConfig(
@@ -71,6 +72,8 @@ def _experiment(method: MethodConfig) -> ExperimentConfig:
         student=student.learning,
         teacher=TeacherChoice(checkpoint="BLE/perciatelli44"),
         teacher_steps=_TEACHERS_FLIGHTS * FLIGHT_STEPS,
+        # The teacher's data show what it does away from its own path, too.
+        collect_epsilon=0.1,
         online_steps=_STUDENTS_FLIGHTS * FLIGHT_STEPS,
         # A flight takes 6 s of CPU: few for the curve, more at the end, always with the same seeds.
         evaluation=EvaluationProtocol(
@@ -100,6 +103,7 @@ BALLOON_EXPERIMENTS: Mapping[str, ExperimentConfig] = {
             weaning=_WEANING,
             offline_updates=_OFFLINE_UPDATES,
             distillation=_DISTILLATION,
+            teacher_data_share=_TEACHER_DATA_SHARE,
         )
     ),
     "kickstarting": _experiment(
@@ -111,6 +115,7 @@ BALLOON_EXPERIMENTS: Mapping[str, ExperimentConfig] = {
             learning_rate=_LEARNING_RATE,
             offline_updates=_OFFLINE_UPDATES,
             distillation=_DISTILLATION,
+            teacher_data_share=_TEACHER_DATA_SHARE,
         )
     ),
     "dqfd": _experiment(
