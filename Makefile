@@ -34,6 +34,7 @@ lint: setup  ## Ruff
 
 types: setup  ## Mypy, strict; client and teacher service also as CPython 3.10
 	@.venv/bin/mypy
+	@.venv/bin/mypy docs/outside_links.py docs/results/*/*.py
 	@.venv/bin/mypy --python-version 3.10 --follow-imports silent -p rrl_agents -p rrl_client $(addprefix -p services.,\
 	  actor cli evaluator launcher learner library recorded_data replay run_report shared teacher tracking)
 

@@ -18,11 +18,8 @@ from matplotlib import pyplot as plt
 from matplotlib.patches import Circle
 from numpy.typing import NDArray
 
-from rrl_agents.environments.balloon import (
-    FLIGHT_STEPS,
-    STATION_RADIUS_METRES,
-    Balloon,
-)
+from rrl_agents.environments.balloon import STATION_RADIUS_METRES, Balloon
+from rrl_agents.environments.registry import EnvironmentConfig
 from rrl_agents.networks.registry import action_values, make_network
 from services.launcher.trained_student import read_student
 
@@ -47,7 +44,7 @@ def fly(run: Path, seed: int) -> tuple[NDArray[np.float64], NDArray[np.float64],
     balloon = Balloon()
     observation, _ = balloon.reset(seed=seed)
     places, angles, within = [], [], []
-    for _ in range(FLIGHT_STEPS):
+    for _ in range(EnvironmentConfig(name="balloon").episode_steps):
         action = np.int64(np.asarray(values(observation)).argmax())
         observation, _, terminated, _, info = balloon.step(action)
         east, north, pressure = info["position"]
