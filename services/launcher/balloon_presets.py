@@ -1,8 +1,8 @@
 """Balloon experiments: the paper's second domain, with a teacher that took a month of TPUs.
 
 Perciatelli44 teaches a student of a hundredth of its size, which flies 60 flights of its own.
-Training from scratch stays near random play for about 900 flights. Clocks count decisions, 960 per
-flight.
+The package's own student stays near random play for about 900 flights of training from scratch.
+Clocks count decisions, 960 per flight.
 
 Discount, n-step returns, batches, periods and Adam's epsilon are those of the Balloon Learning
 Environment's own QR-DQN (its `quantile.gin`). Its exploration by flights of another policy is left
