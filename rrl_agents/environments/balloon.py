@@ -46,8 +46,8 @@ STATION_RADIUS_METRES = 50_000.0
 _INPUTS = Path(__file__).with_name("balloon_inputs.json")
 """What networks see as -1 and +1: each element's mean less and plus its standard deviation, which
 counts as at least 0.05, in 100 flights of Perciatelli44 with a tenth of the actions random.
-Elements of the raw observation differ much in scale, and networks then learn from few of them,
-above all to repeat the last action."""
+Elements of the raw observation are not centred and differ in spread; networks that see them so
+learn above all to repeat the last action."""
 
 _PACKAGE = "balloon_learning_environment"
 _NOT_INSTALLED = (

@@ -211,6 +211,8 @@ def test_networks_see_all_elements_on_one_scale() -> None:
     scaled = 2 * (np.asarray(seen) - low) / (high - low) - 1
     # By what they are called: means of 0 and deviations of 1, if a flight's start is like the rest.
     assert abs(scaled.mean()) < 0.3
+    # Each element, that is: 0.7 as they are, 0.8 by their bounds.
+    assert np.median(np.abs(scaled.mean(axis=0))) < 0.3
     assert 0.5 < np.sqrt(np.mean(scaled**2)) < 1.5
     assert np.abs(scaled).max() < 20
 
