@@ -1,6 +1,6 @@
 """Compare methods flight by flight: TWR50 and return, beside the teacher's and a baseline's.
 
-    python docs/results/balloon/compare.py docs/results/balloon --baseline tabula_rasa
+    python docs/results/balloon/compare.py docs/results/balloon/results --baseline tabula_rasa
 
 All players fly the same evaluation flights, so differences are taken flight by flight. Intervals
 are 95% bootstraps: flights are drawn for all players together, each entry's runs on their own.
@@ -24,10 +24,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("report", type=Path, help="folder that `rrl bench report` has written")
+    parser.add_argument("results", type=Path, help="the `results` folder of a suite")
     parser.add_argument("--baseline", default="tabula_rasa", help="entry to subtract")
     given = parser.parse_args()
-    rows = pd.read_csv(given.report / "results" / "judged_episodes.csv")
+    rows = pd.read_csv(given.results / "judged_episodes.csv")
     for metric, found in rows.groupby("metric", sort=False):
         values = {
             str(entry): of_entry.pivot(index="seed", columns="episode", values="value").to_numpy()
