@@ -63,6 +63,9 @@ _REPORT_SECONDS = 0.1
 _TURN_SECONDS = 10.0
 """Longest time that the teacher plays before the learner checks whether to save a checkpoint."""
 
+_WAIT_SECONDS = 1.0
+"""How long a run waits before it looks again for what another one plays."""
+
 OnProgress = Callable[[Answer], None]
 """Receives the learner's progress from time to time."""
 
@@ -164,7 +167,9 @@ class _Shared:
         self.evaluation = EvaluationPlayer(self.evaluator, self.evaluator_metrics)
 
     def close(self) -> None:
-        """Close the connection to a teacher service."""
+        """Close the connection to a teacher service, and let other runs play."""
+        if self.shared_play is not None:
+            self.shared_play.close()
         if isinstance(self.teacher, ServedTeacher):
             self.teacher.close()
 
@@ -272,6 +277,11 @@ class _Turns:
             self._import()
             return
         table, play = self._shared.tables.tables[TEACHER_TABLE], self._shared.shared_play
+        # A run that has begun to play goes on, whoever plays.
+        if play is not None and not play.claims_table() and table.inserted == 0:
+            self._stop.wait(_WAIT_SECONDS)
+            self._is_stopped()
+            return
         if play is not None and table.inserted == 0 and play.take_table(table):
             self._feed.count()
         while (
@@ -308,6 +318,9 @@ class _Turns:
         teacher = self._shared.teacher
         assert teacher is not None, "a teacher whose return is unknown is one that can be played"
         play = self._shared.shared_play
+        if play is not None and not play.claims_evaluation():
+            # Another run plays it; meanwhile this one does what it can.
+            return
         played = play.evaluation() if play is not None else None
         if played is None:
             played = self._shared.evaluation.teacher(

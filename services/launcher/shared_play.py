@@ -6,12 +6,15 @@
 
 A key is the digest of everything that determines the play, except the run's seed: the teacher's
 weights, the environment, the size and shapes of the table, the evaluation protocol. Runs with other
-settings, or another format of these files, have other keys and ignore these files. If two runs play
-at the same time, each learns from its own play, and one of the two is kept for others.
+settings, or another format of these files, have other keys and ignore these files.
+
+The run that plays holds a lock beside the file (`.table-<key>.lock`), and others wait for it. The
+system releases the lock if the run is stopped or dies; then the next run plays.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -31,6 +34,7 @@ from services.replay.local_table import LocalTable
 from services.replay.local_tables import load_table, save_table
 from services.shared.errors import UserError, user_errors
 from services.shared.file_digest import file_sha256
+from services.shared.locks import locked
 
 _MAX_DOCUMENT_BYTES = 2**24
 _FORMAT = 2
@@ -79,6 +83,8 @@ class SharedPlay:
             "teacher": experiment.card.parameters_sha256,
             "environment": encode(config.environment),
         }
+        self._held: dict[Path, contextlib.ExitStack] = {}
+        self._awaited: set[Path] = set()
         self._table = played | {
             "layout": encode(experiment.layout),
             # A smaller table keeps the newest rows.
@@ -95,6 +101,27 @@ class SharedPlay:
             "num_envs": protocol.num_envs,
             "first_seed": protocol.first_seed,
         }
+
+    def close(self) -> None:
+        """Let other runs play."""
+        for document in [*self._held]:
+            self._release(document)
+
+    def claims_table(self) -> bool:
+        """Whether this run is the one that plays the table, until it leaves the table or is closed.
+
+        Raises:
+            UserError: no permission to write to the folder.
+        """
+        return self._claims(self._table_document)
+
+    def claims_evaluation(self) -> bool:
+        """Whether this run is the one that plays the evaluation; each is, without fixed seeds.
+
+        Raises:
+            UserError: no permission to write to the folder.
+        """
+        return self._evaluation["first_seed"] is None or self._claims(self._evaluation_document)
 
     def take_table(self, table: LocalTable) -> bool:
         """Fill an empty table with stored play.
@@ -123,17 +150,17 @@ class SharedPlay:
         Raises:
             UserError: no space, or no permission.
         """
-        if self._table_document.exists():
-            return
-        with user_errors((OSError,)):
-            make_folders(self._folder)
-            file = self._table_file(self._seed)
-            with replacing(file) as opened:
-                save_table(opened, table)
-            document = _TableDocument(
-                of=self._table, seed=self._seed, sha256_of_table=file_sha256(file)
-            )
-            write_whole(self._table_document, seal(encode(document)))
+        if not self._table_document.exists():
+            with user_errors((OSError,)):
+                make_folders(self._folder)
+                file = self._table_file(self._seed)
+                with replacing(file) as opened:
+                    save_table(opened, table)
+                document = _TableDocument(
+                    of=self._table, seed=self._seed, sha256_of_table=file_sha256(file)
+                )
+                write_whole(self._table_document, seal(encode(document)))
+        self._release(self._table_document)
 
     def evaluation(self) -> PlayedEpisodes | None:
         """The stored episodes of the teacher, if evaluations have fixed seeds.
@@ -168,6 +195,28 @@ class SharedPlay:
         with user_errors((OSError,)):
             make_folders(self._folder)
             write_whole(self._evaluation_document, seal(encode(document)))
+        self._release(self._evaluation_document)
+
+    def _claims(self, document: Path) -> bool:
+        # What is there needs no lock, which a folder of others may not permit.
+        if document in self._held or document.exists():
+            return True
+        with user_errors((OSError,)):
+            make_folders(self._folder)
+            lock = contextlib.ExitStack()
+            try:
+                lock.enter_context(locked(document.with_name(f".{document.stem}.lock")))
+            except UserError:
+                if document not in self._awaited:
+                    _LOGGER.info("waiting for %s, which another run plays", document)
+                    self._awaited.add(document)
+                return False
+        self._held[document] = lock
+        return True
+
+    def _release(self, document: Path) -> None:
+        if (held := self._held.pop(document, None)) is not None:
+            held.close()
 
     @property
     def _table_document(self) -> Path:

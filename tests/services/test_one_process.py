@@ -8,6 +8,7 @@ import io
 import os
 import threading
 from collections.abc import Collection
+from concurrent import futures
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +32,18 @@ from services.launcher.progress_display import ProgressDisplay
 from services.launcher.resolution import resolve
 from services.launcher.run_directory import open_run
 from services.launcher.settings import with_settings
+from services.launcher.shared_play import SharedPlay
 from services.launcher.trained_student import read_student
 from services.launcher.watching import Answer
 from services.learner.checkpoint_records import newest_checkpoint
+from services.learner.codec import progress_from_proto
 from services.learner.evaluation_records import read_records
 from services.replay.config import ReplayConfig
 from services.replay.local_tables import LocalTables
 from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
 from services.shared.errors import UserError
 from services.shared.locks import LAUNCHER_LOCK, locked
+from tests.support.patience import wait_until
 from tests.support.recorded_catch import recorded_catch
 
 OFFLINE_UPDATES = 40
@@ -400,3 +404,24 @@ def test_runs_that_share_the_teachers_play_learn_from_the_first_ones(
     experiment = experiment_of("qdagger", catch_teacher, seed=5, **shared)
     with pytest.raises(UserError, match="delete it"):
         run_in_one_process(experiment, tmp_path / "5", threading.Event())
+
+
+def test_a_run_waits_while_another_one_plays(catch_teacher: Path, tmp_path: Path) -> None:
+    shared = {"teacher.play": str(tmp_path / "play")}
+    other = SharedPlay(tmp_path / "play", experiment_of("qdagger", catch_teacher, **shared))
+    assert other.claims_table()
+    stop, answers = threading.Event(), list[Answer]()
+    experiment = experiment_of("qdagger", catch_teacher, seed=3, **shared)
+    with (
+        contextlib.closing(other),
+        futures.ThreadPoolExecutor() as pool,
+        # Ends the run if the test fails.
+        contextlib.ExitStack() as ending,
+    ):
+        ending.callback(stop.set)
+        run = pool.submit(run_in_one_process, experiment, tmp_path / "run", stop, answers.append)
+        wait_until(lambda: run.done() or len(answers) > 1, "the run reports twice")
+        progress = progress_from_proto(answers[-1].progress)
+        assert (progress.stage, progress.teacher_steps) == (Stage.COLLECT, 0)
+        other.close()
+        assert run.result()

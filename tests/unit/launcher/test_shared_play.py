@@ -42,6 +42,31 @@ def test_runs_share_a_table_that_has_room_for_the_same_items(
     assert [taken(capacity) for capacity in (100, 200, 99)] == [True, True, False]
 
 
+def test_one_run_plays_and_others_wait_until_it_is_done_or_closed(
+    experiment: Experiment, tmp_path: Path
+) -> None:
+    first, second, third = (SharedPlay(tmp_path, experiment) for _ in range(3))
+    assert [play.claims_table() for play in (first, second, first)] == [True, False, True]
+    first.close()
+    assert [play.claims_table() for play in (second, third)] == [True, False]
+    second.leave_table(LocalTable(experiment.layout, 100))
+    assert third.claims_table() and third.take_table(LocalTable(experiment.layout, 100))
+
+
+def test_one_run_plays_an_evaluation_with_fixed_seeds(
+    experiment: Experiment, tmp_path: Path
+) -> None:
+    def claims(experiment: Experiment) -> list[bool]:
+        plays = [SharedPlay(tmp_path, experiment) for _ in range(2)]
+        claimed = [play.claims_evaluation() for play in plays]
+        plays[0].leave_evaluation(PLAYED)
+        return [*claimed, plays[1].claims_evaluation()]
+
+    assert claims(experiment) == [True, True, True]
+    seeded = changed(experiment, evaluation=EvaluationProtocol(first_seed=0))
+    assert claims(seeded) == [True, False, True]
+
+
 def test_an_evaluation_without_fixed_seeds_is_not_shared(
     experiment: Experiment, tmp_path: Path
 ) -> None:
