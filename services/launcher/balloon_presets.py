@@ -1,6 +1,6 @@
 """Balloon experiments: the paper's second domain, with a teacher that took a month of TPUs.
 
-Perciatelli44 teaches a student of a hundredth of its size, which flies 60 flights of its own.
+Perciatelli44 teaches a student of an eighth of its size, which flies 60 flights of its own.
 The package's own student stays near random play for about 900 flights of training from scratch.
 Clocks count decisions, 960 per flight.
 
@@ -39,7 +39,7 @@ FLIGHT_STEPS = EnvironmentConfig(name="balloon").episode_steps
 _ELEMENTS = 1_099
 """Of an observation; the environment's module would import its libraries."""
 
-_TEACHERS_FLIGHTS, _STUDENTS_FLIGHTS = 100, 60
+_TEACHERS_FLIGHTS, _STUDENTS_FLIGHTS = 250, 60
 _OFFLINE_UPDATES = 60_000
 _TEACHER_DATA_SHARE = 0.5
 _LEARNING_RATE = 1e-4

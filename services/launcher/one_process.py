@@ -276,7 +276,8 @@ class _Turns:
         if self._experiment.data is not None and self.learner.progress.teacher_steps < wanted:
             self._import()
             return
-        table, play = self._shared.tables.tables[TEACHER_TABLE], self._shared.shared_play
+        table = self._shared.tables.tables[TEACHER_TABLE]
+        play = self._shared.shared_play if wanted > 0 else None
         # A run that has begun to play goes on, whoever plays.
         if play is not None and not play.claims_table() and table.inserted == 0:
             self._stop.wait(_WAIT_SECONDS)
