@@ -63,9 +63,6 @@ _REPORT_SECONDS = 0.1
 _TURN_SECONDS = 10.0
 """Longest time that the teacher plays before the learner checks whether to save a checkpoint."""
 
-_WAIT_SECONDS = 1.0
-"""How long a run waits before it looks again for what another one plays."""
-
 OnProgress = Callable[[Answer], None]
 """Receives the learner's progress from time to time."""
 
@@ -278,9 +275,8 @@ class _Turns:
             return
         table = self._shared.tables.tables[TEACHER_TABLE]
         play = self._shared.shared_play if wanted > 0 else None
-        # A run that has begun to play goes on, whoever plays.
+        # While another run plays, a run without steps of its own waits: the learner calls again.
         if play is not None and not play.claims_table() and table.inserted == 0:
-            self._stop.wait(_WAIT_SECONDS)
             self._is_stopped()
             return
         if play is not None and table.inserted == 0 and play.take_table(table):
@@ -320,7 +316,7 @@ class _Turns:
         assert teacher is not None, "a teacher whose return is unknown is one that can be played"
         play = self._shared.shared_play
         if play is not None and not play.claims_evaluation():
-            # Another run plays it; meanwhile this one does what it can.
+            # Another run plays it. The table may be filled before it is done.
             return
         played = play.evaluation() if play is not None else None
         if played is None:

@@ -406,12 +406,20 @@ def test_runs_that_share_the_teachers_play_learn_from_the_first_ones(
         run_in_one_process(experiment, tmp_path / "5", threading.Event())
 
 
-def test_a_run_waits_while_another_one_plays(catch_teacher: Path, tmp_path: Path) -> None:
-    shared = {"teacher.play": str(tmp_path / "play")}
-    other = SharedPlay(tmp_path / "play", experiment_of("qdagger", catch_teacher, **shared))
-    assert other.claims_table()
+def test_a_run_waits_while_another_one_plays(
+    catch_teacher: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    shared = {"teacher.play": str(tmp_path / "play"), "evaluation.first_seed": 0}
+    experiment = experiment_of("qdagger", catch_teacher, **shared)
+    assert experiment.card is not None
+    # Without a known score, the teacher is evaluated.
+    experiment = dataclasses.replace(
+        experiment, card=dataclasses.replace(experiment.card, score=None)
+    )
+    other = SharedPlay(tmp_path / "play", experiment)
+    assert other.claims_table() and other.claims_evaluation()
     stop, answers = threading.Event(), list[Answer]()
-    experiment = experiment_of("qdagger", catch_teacher, seed=3, **shared)
     with (
         contextlib.closing(other),
         futures.ThreadPoolExecutor() as pool,
@@ -420,8 +428,10 @@ def test_a_run_waits_while_another_one_plays(catch_teacher: Path, tmp_path: Path
     ):
         ending.callback(stop.set)
         run = pool.submit(run_in_one_process, experiment, tmp_path / "run", stop, answers.append)
-        wait_until(lambda: run.done() or len(answers) > 1, "the run reports twice")
+        wait_until(lambda: run.done() or (caplog.text.count("waiting for") == 2 and answers))
         progress = progress_from_proto(answers[-1].progress)
         assert (progress.stage, progress.teacher_steps) == (Stage.COLLECT, 0)
+        assert progress.teacher_return is None
         other.close()
         assert run.result()
+    assert {path.suffix for path in (tmp_path / "play").glob("[!.]*")} == {".json", ".npz"}
