@@ -71,6 +71,8 @@ class NetworkConfig:
         input_high: The value of each element that is mapped to +1; as many as in `input_low`.
         activation: Activation of the hidden layers of "mlp": "relu", or "tanh" as in the PPO
             policies of Stable-Baselines3 and CleanRL; must be "relu" for other networks.
+        layer_norm: Whether the layers after the convolutions, all hidden ones of "mlp", are
+            normalised before their activation (Ba et al., 2016).
         pool_padding: Padding of the max pooling of "impala_cnn": "SAME" as in TensorFlow and JAX,
             or "SYMMETRIC", one pixel on each side, as in PyTorch; ignored by other networks.
         kernel_init: Initial weights of plain layers: "dopamine", as in Dopamine's network of that
@@ -93,6 +95,7 @@ class NetworkConfig:
     input_low: tuple[float, ...] = may_be_missing(())
     input_high: tuple[float, ...] = may_be_missing(())
     activation: Literal["relu", "tanh"] = may_be_missing("relu")
+    layer_norm: bool = may_be_missing(False)
     pool_padding: Literal["SAME", "SYMMETRIC"] = may_be_missing("SAME")
     kernel_init: Literal["dopamine", "xavier_uniform"] = may_be_missing("dopamine")
 

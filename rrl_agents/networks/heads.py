@@ -50,7 +50,8 @@ def q_head(
         x = _mixed_with_quantiles(x, quantile_levels, config, dtype)
     activation = nn.tanh if config.activation == "tanh" else nn.relu
     for units in config.dense_units:
-        x = activation(_linear(x, units, config, dtype))
+        x = _linear(x, units, config, dtype)
+        x = activation(nn.LayerNorm(dtype=dtype)(x) if config.layer_norm else x)
     atoms = _atoms(x, config, num_actions, None if dtype is None else "float32")
     if quantile_levels is not None and config.head == "implicit_quantile":
         # [B, N, A, 1]: quantiles were rows until here.

@@ -31,7 +31,7 @@ GIN_FILE = "load.gin"
 DOPAMINE_NETWORK = NetworkConfig()
 """The architecture of `dopamine.jax.networks.NatureDQNNetwork`, whose sizes are fixed."""
 
-_SHAPES = ("name", "features", "hidden_units", "padding", "head", "dueling", "noisy")
+_SHAPES = ("name", "features", "hidden_units", "padding", "head", "dueling", "noisy", "layer_norm")
 # The protocol of Dopamine's present checkpoints, readable from Python 3.4 on.
 _PICKLE_PROTOCOL = 4
 

@@ -199,6 +199,7 @@ def test_the_pickle_names_numpy_and_optax_only(exported: Path) -> None:
         ),
         ({"network": NetworkConfig(hidden_units=256)}, "hidden_units 256, not 512"),
         ({"network": NetworkConfig(dueling=True)}, "dueling True, not False"),
+        ({"network": NetworkConfig(layer_norm=True)}, "layer_norm True, not False"),
         ({"network": NetworkConfig(head="categorical")}, "head 'categorical', not 'values'"),
         ({"network": None}, "has no network of ours"),
         (

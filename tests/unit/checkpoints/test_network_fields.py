@@ -36,6 +36,7 @@ def _read(value: Any) -> NetworkConfig:
         input_low=st.just((-1.0, 0.0)),
         input_high=st.just((1.0, 5.5)),
         activation=st.sampled_from(["relu", "tanh"]),
+        layer_norm=st.booleans(),
     )
     | st.builds(
         NetworkConfig,
@@ -51,7 +52,7 @@ def test_every_network_is_read_back_from_what_is_written(config: NetworkConfig) 
 
 MAY_BE_MISSING = (
     *("width", "kernel_init", "input_low", "input_high"),
-    *("activation", "pool_padding"),
+    *("activation", "layer_norm", "pool_padding"),
 )
 
 
@@ -83,6 +84,7 @@ def test_no_other_field_has_a_default(field: str) -> None:
         ("kernel_init", "zeros", "field kernel_init is 'zeros'; it must be one of 'dopamine'"),
         ("activation", "gelu", "field activation is 'gelu'; it must be one of 'relu', 'tanh'"),
         ("activation", "tanh", "activation of nature_cnn is 'tanh'; it must be 'relu'"),
+        ("layer_norm", 1, "field layer_norm is 1; it must be true or false"),
         ("pool_padding", "VALID", "field pool_padding is 'VALID'; it must be one of 'SAME'"),
         ("input_low", ["x"], r"input_low\[0\] is .x.; it must be a finite number"),
         ("width", None, "field width is None; it must be a whole number"),

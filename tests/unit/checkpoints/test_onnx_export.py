@@ -110,11 +110,16 @@ def test_frames_of_any_size_and_type_are_taken(
     shape=st.tuples(st.integers(1, 12), st.integers(1, 12), st.integers(1, 4)),
     num_actions=st.integers(1, 18),
     dtype=st.sampled_from(["uint8", "float32"]),
+    layer_norm=st.booleans(),
 )
 def test_a_perceptron_of_any_shape_equals_flax(
-    features: tuple[int, ...], shape: tuple[int, int, int], num_actions: int, dtype: str
+    features: tuple[int, ...],
+    shape: tuple[int, int, int],
+    num_actions: int,
+    dtype: str,
+    layer_norm: bool,
 ) -> None:
-    network = NetworkConfig(name="mlp", features=features)
+    network = NetworkConfig(name="mlp", features=features, layer_norm=layer_norm)
     _assert_equal_to_flax(network, shape, num_actions=num_actions, dtype=dtype)
 
 

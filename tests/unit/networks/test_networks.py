@@ -44,6 +44,29 @@ def test_mlp_computes_hand_worked_values_from_bytes() -> None:
     np.testing.assert_allclose(values, [[6.0]], rtol=1e-6)
 
 
+def test_hidden_layers_are_normalised_before_their_activation() -> None:
+    network = make_network(NetworkConfig(name="mlp", features=(2,), layer_norm=True), 1)
+    params = {
+        "Dense_0": {
+            "kernel": np.array([[1.0, -1.0], [5.0, 1.0]], np.float32),
+            "bias": np.array([0.5, 0.0], np.float32),
+        },
+        "LayerNorm_0": {
+            "scale": np.array([2.0, 3.0], np.float32),
+            "bias": np.array([0.5, 4.0], np.float32),
+        },
+        "Dense_1": {
+            "kernel": np.array([[2.0], [10.0]], np.float32),
+            "bias": np.array([1.0], np.float32),
+        },
+    }
+    observations = jnp.asarray([[1.0, 0.2]], jnp.float32)
+    # Layer: 2.5 and -0.8; less the mean and over the deviation, 1 and -1; 2 + 0.5 = 2.5 and
+    # -3 + 4 = 1. Output: 2 * 2.5 + 10 * 1 + 1 = 16.
+    values = action_values(network, {"params": params}, observations)
+    np.testing.assert_allclose(values, [[16.0]], rtol=1e-6)
+
+
 def test_floats_are_taken_as_they_are_in_any_shape() -> None:
     network = make_network(NetworkConfig(name="mlp", features=()), 2)
     layer = {
