@@ -8,7 +8,6 @@ import io
 import os
 import threading
 from collections.abc import Collection
-from concurrent import futures
 from pathlib import Path
 from typing import Any
 
@@ -18,66 +17,28 @@ import pytest
 from minari import MinariDataset
 
 from rrl_agents.checkpoints.dopamine_replay.rows import open_dopamine_replay
-from rrl_agents.environments.registry import EnvironmentConfig
-from rrl_agents.networks.registry import NetworkConfig
 from rrl_agents.reincarnation.registry import METHODS
 from rrl_agents.types import Stage
 from services.cli.teacher_minari import minari
-from services.evaluator.config import EvaluationProtocol
-from services.launcher.experiment import Experiment
-from services.launcher.experiment_config import ExperimentConfig, TeacherChoice
 from services.launcher.launch_one_process import launch_in_one_process
 from services.launcher.one_process import run_in_one_process
 from services.launcher.progress_display import ProgressDisplay
-from services.launcher.resolution import resolve
 from services.launcher.run_directory import open_run
-from services.launcher.settings import with_settings
-from services.launcher.shared_play import SharedPlay
 from services.launcher.trained_student import read_student
 from services.launcher.watching import Answer
 from services.learner.checkpoint_records import newest_checkpoint
-from services.learner.codec import progress_from_proto
 from services.learner.evaluation_records import read_records
 from services.replay.config import ReplayConfig
 from services.replay.local_tables import LocalTables
 from services.replay.table_names import STUDENT_TABLE, TEACHER_TABLE
 from services.shared.errors import UserError
 from services.shared.locks import LAUNCHER_LOCK, locked
-from tests.support.patience import wait_until
+from tests.support.experiments import (
+    MIN_REPLAY_SIZE,
+    ONLINE_STEPS,
+    catch_experiment,
+)
 from tests.support.recorded_catch import recorded_catch
-
-OFFLINE_UPDATES = 40
-ONLINE_STEPS = 600
-MIN_REPLAY_SIZE = 200
-
-
-def experiment_of(method: str, teacher: Path, **settings: Any) -> Experiment:
-    config = ExperimentConfig(
-        method=METHODS[method].config_class(),
-        environment=EnvironmentConfig(name="catch"),
-        network=NetworkConfig(name="mlp", features=(16,)),
-        teacher=TeacherChoice(checkpoint=str(teacher)),
-        teacher_steps=400,
-        online_steps=ONLINE_STEPS,
-        evaluation=EvaluationProtocol(episodes=4, final_episodes=6, num_envs=2),
-        offline_evaluation_period=20,
-        online_evaluation_period=40,
-        num_actors=1,
-        envs_per_actor=4,
-        replay_capacity=5_000,
-        publish_period_updates=10,
-        weights_period_seconds=0.05,
-        pause_for_evaluation=True,
-        one_process=True,
-    )
-    quick = {
-        "method.q_learning.min_replay_size": MIN_REPLAY_SIZE,
-        "method.q_learning.target_update_steps": 40,
-        "method.q_learning.epsilon_decay_steps": 100,
-    }
-    if hasattr(config.method, "offline_updates"):
-        quick["method.offline_updates"] = OFFLINE_UPDATES
-    return resolve(with_settings(config, quick | settings))
 
 
 def _marks(method: str) -> list[pytest.MarkDecorator]:
@@ -92,7 +53,7 @@ def _marks(method: str) -> list[pytest.MarkDecorator]:
 def test_a_run_goes_through_its_stages_to_the_end(
     method: str, catch_teacher: Path, tmp_path: Path
 ) -> None:
-    experiment = experiment_of(method, catch_teacher)
+    experiment = catch_experiment(method, catch_teacher)
     threads = threading.active_count()
     assert run_in_one_process(experiment, tmp_path / "run", threading.Event())
     checkpoint = newest_checkpoint(tmp_path / "run")
@@ -145,7 +106,7 @@ STUDENTS = {
 def test_students_of_every_kind_go_through_every_role(
     student: str, catch_teacher: Path, tmp_path: Path
 ) -> None:
-    experiment = experiment_of("qdagger", catch_teacher, **STUDENTS[student])
+    experiment = catch_experiment("qdagger", catch_teacher, **STUDENTS[student])
     assert run_in_one_process(experiment, tmp_path / "run", threading.Event())
     checkpoint = newest_checkpoint(tmp_path / "run")
     assert checkpoint is not None
@@ -160,7 +121,7 @@ def test_students_of_every_kind_go_through_every_role(
 def test_a_run_that_is_stopped_saves_a_checkpoint_and_goes_on(
     catch_teacher: Path, tmp_path: Path
 ) -> None:
-    experiment = experiment_of("jsrl", catch_teacher, num_actors=2)
+    experiment = catch_experiment("jsrl", catch_teacher, num_actors=2)
     stop = threading.Event()
 
     def stop_in_the_middle(answer: Answer) -> None:
@@ -188,11 +149,11 @@ def outcome(run: Path) -> tuple[object, list[bytes]]:
 @pytest.mark.parametrize("student", ["plain", pytest.param("rainbow", marks=pytest.mark.slow)])
 def test_equal_seeds_give_equal_runs(student: str, catch_teacher: Path, tmp_path: Path) -> None:
     settings = STUDENTS.get(student, {})
-    experiment = experiment_of("qdagger", catch_teacher, **settings)
+    experiment = catch_experiment("qdagger", catch_teacher, **settings)
     for name in ("first", "second"):
         assert run_in_one_process(experiment, tmp_path / name, threading.Event())
     assert outcome(tmp_path / "first") == outcome(tmp_path / "second")
-    other = experiment_of("qdagger", catch_teacher, **settings, seed=1)
+    other = catch_experiment("qdagger", catch_teacher, **settings, seed=1)
     assert run_in_one_process(other, tmp_path / "other", threading.Event())
     assert outcome(tmp_path / "other")[1] != outcome(tmp_path / "first")[1]
 
@@ -201,7 +162,7 @@ def test_damaged_tables_take_a_run_back_to_the_checkpoint_before(
     catch_teacher: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    experiment = experiment_of("qdagger", catch_teacher)
+    experiment = catch_experiment("qdagger", catch_teacher)
     stop = threading.Event()
 
     def stop_online(answer: Answer) -> None:
@@ -228,10 +189,10 @@ def test_damaged_tables_take_a_run_back_to_the_checkpoint_before(
 def test_a_run_of_several_processes_is_not_resumed_in_one(
     catch_teacher: Path, tmp_path: Path
 ) -> None:
-    open_run(tmp_path / "run", experiment_of("jsrl", catch_teacher, one_process=False))
+    open_run(tmp_path / "run", catch_experiment("jsrl", catch_teacher, one_process=False))
     with pytest.raises(UserError, match="differs in one_process"):
         run_in_one_process(
-            experiment_of("jsrl", catch_teacher), tmp_path / "run", threading.Event()
+            catch_experiment("jsrl", catch_teacher), tmp_path / "run", threading.Event()
         )
 
 
@@ -240,7 +201,7 @@ def test_recorded_data_is_what_a_run_begins_with(
     method: str, catch_teacher: Path, tmp_path: Path
 ) -> None:
     data = recorded_catch(tmp_path / "data", rows=700, capacity=1_000)
-    experiment = experiment_of(method, catch_teacher, **{"teacher.data": str(data)})
+    experiment = catch_experiment(method, catch_teacher, **{"teacher.data": str(data)})
     assert experiment.data is not None and experiment.targets.teacher_steps == 400
     assert run_in_one_process(experiment, tmp_path / "run", threading.Event())
     checkpoint = newest_checkpoint(tmp_path / "run")
@@ -274,7 +235,7 @@ def test_checkpoints_are_saved_while_recorded_data_is_imported(
 ) -> None:
     # Read in chunks of 1,024 rows.
     data = recorded_catch(tmp_path / "data", rows=4_000, capacity=5_000)
-    experiment = experiment_of(
+    experiment = catch_experiment(
         "qdagger",
         catch_teacher,
         **{"teacher.data": str(data), "teacher_steps": 2_500, "checkpoint_period_seconds": 1e-6},
@@ -309,7 +270,7 @@ def test_a_role_that_fails_ends_the_run_with_its_error(
     monkeypatch.setattr("services.actor.rollout.Rollout.step", broken)
     with pytest.raises(UserError, match="the emulator is on fire"):
         run_in_one_process(
-            experiment_of("jsrl", catch_teacher), tmp_path / "run", threading.Event()
+            catch_experiment("jsrl", catch_teacher), tmp_path / "run", threading.Event()
         )
 
 
@@ -337,13 +298,13 @@ def test_a_teacher_that_cannot_serve_ends_the_run_with_its_error(
         "teacher.checkpoint": "policy_out_of_memory:Small",
         "teacher.mean_return": 1.0,
     }
-    experiment = experiment_of("jsrl", tmp_path, **settings)
+    experiment = catch_experiment("jsrl", tmp_path, **settings)
     with pytest.raises(UserError, match="failed on a batch of 4 states.*out of memory: tried to"):
         run_in_one_process(experiment, tmp_path / "run", threading.Event())
 
 
 def test_a_run_says_which_evaluation_it_waits_for(catch_teacher: Path, tmp_path: Path) -> None:
-    experiment = experiment_of(
+    experiment = catch_experiment(
         "qdagger", catch_teacher, pause_for_evaluation=False, one_process=True
     )
     awaited: set[tuple[Stage, int]] = set()
@@ -363,13 +324,13 @@ def test_a_run_says_which_evaluation_it_waits_for(catch_teacher: Path, tmp_path:
 def test_a_loss_that_is_not_finite_ends_the_run_with_its_error(
     catch_teacher: Path, tmp_path: Path
 ) -> None:
-    experiment = experiment_of("jsrl", catch_teacher, **{"method.learning_rate": 1e30})
+    experiment = catch_experiment("jsrl", catch_teacher, **{"method.learning_rate": 1e30})
     with pytest.raises(UserError, match="not finite"):
         run_in_one_process(experiment, tmp_path / "run", threading.Event())
 
 
 def test_a_second_start_of_a_run_leaves_nothing_behind(catch_teacher: Path, tmp_path: Path) -> None:
-    experiment, run = experiment_of("jsrl", catch_teacher), tmp_path / "run"
+    experiment, run = catch_experiment("jsrl", catch_teacher), tmp_path / "run"
     open_run(run, experiment)
     shown = io.StringIO()
     with (
@@ -380,58 +341,3 @@ def test_a_second_start_of_a_run_leaves_nothing_behind(catch_teacher: Path, tmp_
         launch_in_one_process(experiment, run, threading.Event(), display)
     assert not (run / "logs").exists()
     assert not shown.getvalue()
-
-
-def test_runs_that_share_the_teachers_play_learn_from_the_first_ones(
-    catch_teacher: Path, tmp_path: Path
-) -> None:
-    shared = {
-        "teacher.play": str(tmp_path / "play"),
-        "evaluation.first_seed": 0,
-    }
-    tables = []
-    for seed in (3, 4):
-        run = tmp_path / str(seed)
-        experiment = experiment_of("qdagger", catch_teacher, seed=seed, **shared)
-        assert run_in_one_process(experiment, run, threading.Event())
-        newest = max((run / "replay" / "00" / "checkpoints").iterdir())
-        with np.load(newest / "teacher.npz") as saved:
-            tables.append(saved["rows"].view(experiment.layout.row_dtype)["frame"])
-    # The second one's own play would have had other frames, at seeds of its own.
-    np.testing.assert_array_equal(*tables)
-    (table,) = (tmp_path / "play").glob("table-*.npz")
-    table.write_bytes(table.read_bytes()[:-1])
-    experiment = experiment_of("qdagger", catch_teacher, seed=5, **shared)
-    with pytest.raises(UserError, match="delete it"):
-        run_in_one_process(experiment, tmp_path / "5", threading.Event())
-
-
-def test_a_run_waits_while_another_one_plays(
-    catch_teacher: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level("INFO")
-    shared = {"teacher.play": str(tmp_path / "play"), "evaluation.first_seed": 0}
-    experiment = experiment_of("qdagger", catch_teacher, **shared)
-    assert experiment.card is not None
-    # Without a known score, the teacher is evaluated.
-    experiment = dataclasses.replace(
-        experiment, card=dataclasses.replace(experiment.card, score=None)
-    )
-    other = SharedPlay(tmp_path / "play", experiment)
-    assert other.claims_table() and other.claims_evaluation()
-    stop, answers = threading.Event(), list[Answer]()
-    with (
-        contextlib.closing(other),
-        futures.ThreadPoolExecutor() as pool,
-        # Ends the run if the test fails.
-        contextlib.ExitStack() as ending,
-    ):
-        ending.callback(stop.set)
-        run = pool.submit(run_in_one_process, experiment, tmp_path / "run", stop, answers.append)
-        wait_until(lambda: run.done() or (caplog.text.count("waiting for") == 2 and answers))
-        progress = progress_from_proto(answers[-1].progress)
-        assert (progress.stage, progress.teacher_steps) == (Stage.COLLECT, 0)
-        assert progress.teacher_return is None
-        other.close()
-        assert run.result()
-    assert {path.suffix for path in (tmp_path / "play").glob("[!.]*")} == {".json", ".npz"}
