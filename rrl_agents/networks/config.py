@@ -71,7 +71,7 @@ class NetworkConfig:
         input_high: The value of each element that is mapped to +1; as many as in `input_low`.
         activation: Activation of the hidden layers of "mlp": "relu", or "tanh" as in the PPO
             policies of Stable-Baselines3 and CleanRL; must be "relu" for other networks.
-        layer_norm: Whether the layers after the convolutions, all hidden ones of "mlp", are
+        layer_norm: Whether the hidden linear layers, the units of "mlp" or `hidden_units`, are
             normalised before their activation (Ba et al., 2016).
         pool_padding: Padding of the max pooling of "impala_cnn": "SAME" as in TensorFlow and JAX,
             or "SYMMETRIC", one pixel on each side, as in PyTorch; ignored by other networks.

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from rrl_agents.types import Stage
+from services.launcher.experiment import Experiment
 from services.launcher.one_process import run_in_one_process
 from services.launcher.shared_play import SharedPlay
 from services.launcher.watching import Answer
@@ -19,6 +20,12 @@ from services.learner.codec import progress_from_proto
 from services.shared.errors import UserError
 from tests.support.experiments import catch_experiment
 from tests.support.patience import wait_until
+
+
+def _without_a_score(experiment: Experiment) -> Experiment:
+    """The experiment with a teacher that has to be evaluated."""
+    assert experiment.card is not None
+    return dataclasses.replace(experiment, card=dataclasses.replace(experiment.card, score=None))
 
 
 def test_runs_that_share_the_teachers_play_learn_from_the_first_ones(
@@ -50,12 +57,7 @@ def test_a_run_waits_while_another_one_plays(
 ) -> None:
     caplog.set_level("INFO")
     shared = {"teacher.play": str(tmp_path / "play"), "evaluation.first_seed": 0}
-    experiment = catch_experiment("qdagger", catch_teacher, **shared)
-    assert experiment.card is not None
-    # Without a known score, the teacher is evaluated.
-    experiment = dataclasses.replace(
-        experiment, card=dataclasses.replace(experiment.card, score=None)
-    )
+    experiment = _without_a_score(catch_experiment("qdagger", catch_teacher, **shared))
     other = SharedPlay(tmp_path / "play", experiment)
     assert other.claims_table() and other.claims_evaluation()
     stop, answers = threading.Event(), list[Answer]()
@@ -74,3 +76,14 @@ def test_a_run_waits_while_another_one_plays(
         other.close()
         assert run.result()
     assert {path.suffix for path in (tmp_path / "play").glob("[!.]*")} == {".json", ".npz"}
+
+
+def test_a_run_without_the_teachers_data_takes_only_its_evaluation(
+    catch_teacher: Path, tmp_path: Path
+) -> None:
+    shared = {"teacher.play": str(tmp_path / "play"), "evaluation.first_seed": 0}
+    experiment = _without_a_score(catch_experiment("kickstarting", catch_teacher, **shared))
+    assert experiment.targets.teacher_steps == 0
+    assert run_in_one_process(experiment, tmp_path / "run", threading.Event())
+    left = {path.name.split("-")[0] for path in (tmp_path / "play").iterdir()}
+    assert left == {"evaluation", ".evaluation"}

@@ -74,12 +74,17 @@ def _assert_equal_to_flax(
         np.testing.assert_allclose(found, expected[:rows], rtol=1e-5, atol=tolerance)
 
 
-@pytest.mark.parametrize("variant", ["plain", "noisy and dueling"])
+@pytest.mark.parametrize("variant", ["plain", "normalised", "noisy and dueling"])
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_network_with_every_head_equals_flax(name: str, head: str, variant: str) -> None:
     network = dataclasses.replace(
-        SMALL, name=name, head=head, dueling=variant != "plain", noisy="noisy" in variant
+        SMALL,
+        name=name,
+        head=head,
+        layer_norm=variant == "normalised",
+        dueling="dueling" in variant,
+        noisy="noisy" in variant,
     )
     _assert_equal_to_flax(network, (40, 36, 2))
 
@@ -110,16 +115,11 @@ def test_frames_of_any_size_and_type_are_taken(
     shape=st.tuples(st.integers(1, 12), st.integers(1, 12), st.integers(1, 4)),
     num_actions=st.integers(1, 18),
     dtype=st.sampled_from(["uint8", "float32"]),
-    layer_norm=st.booleans(),
 )
 def test_a_perceptron_of_any_shape_equals_flax(
-    features: tuple[int, ...],
-    shape: tuple[int, int, int],
-    num_actions: int,
-    dtype: str,
-    layer_norm: bool,
+    features: tuple[int, ...], shape: tuple[int, int, int], num_actions: int, dtype: str
 ) -> None:
-    network = NetworkConfig(name="mlp", features=features, layer_norm=layer_norm)
+    network = NetworkConfig(name="mlp", features=features)
     _assert_equal_to_flax(network, shape, num_actions=num_actions, dtype=dtype)
 
 
@@ -170,7 +170,7 @@ def _values_by_onnx(function: Any, states: NDArray[Any]) -> NDArray[Any]:
     return _run(export_function(lambda _, x: function(x).reshape(-1, size), {}, spec), states)
 
 
-# None of these is in a network of ours: what people build others from.
+# What people build networks from.
 @pytest.mark.parametrize(
     "function",
     [

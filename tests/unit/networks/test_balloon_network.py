@@ -1,4 +1,4 @@
-"""The student for the balloon, against the quantile network of the balloon's package."""
+"""The quantile student for vectors, against the quantile network of the balloon's package."""
 
 from __future__ import annotations
 

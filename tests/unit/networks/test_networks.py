@@ -53,7 +53,7 @@ def test_hidden_layers_are_normalised_before_their_activation() -> None:
         },
         "LayerNorm_0": {
             "scale": np.array([2.0, 3.0], np.float32),
-            "bias": np.array([0.5, 4.0], np.float32),
+            "bias": np.array([0.5, 2.0], np.float32),
         },
         "Dense_1": {
             "kernel": np.array([[2.0], [10.0]], np.float32),
@@ -62,9 +62,9 @@ def test_hidden_layers_are_normalised_before_their_activation() -> None:
     }
     observations = jnp.asarray([[1.0, 0.2]], jnp.float32)
     # Layer: 2.5 and -0.8; less the mean and over the deviation, 1 and -1; 2 + 0.5 = 2.5 and
-    # -3 + 4 = 1. Output: 2 * 2.5 + 10 * 1 + 1 = 16.
+    # relu(-3 + 2) = 0. Output: 2 * 2.5 + 10 * 0 + 1 = 6.
     values = action_values(network, {"params": params}, observations)
-    np.testing.assert_allclose(values, [[16.0]], rtol=1e-6)
+    np.testing.assert_allclose(values, [[6.0]], rtol=1e-6)
 
 
 def test_floats_are_taken_as_they_are_in_any_shape() -> None:
