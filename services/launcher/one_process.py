@@ -274,7 +274,7 @@ class _Turns:
             self._import()
             return
         table = self._shared.tables.tables[TEACHER_TABLE]
-        # A run that needs none of the teacher's steps claims no table, which it would hold to its end.
+        # A run that needs no steps of the teacher claims no table: it would hold it to its end.
         play = self._shared.shared_play if wanted > 0 else None
         # While another run plays, a run without steps of its own waits: the learner calls again.
         if play is not None and not play.claims_table() and table.inserted == 0:
